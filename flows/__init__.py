@@ -1,0 +1,1 @@
+"""The sentences: only @flow functions live here."""

@@ -1,0 +1,1 @@
+"""The mathematics: plain PyTorch, no effects."""

@@ -1,0 +1,1 @@
+"""The small trained network: its drawn world, its training and its measures."""

@@ -1,0 +1,44 @@
+"""Where the farm runs, from the environment (`FARM_*`); the only module that reads it."""
+
+from functools import lru_cache
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Every setting has a default that works on one laptop, and a line in the README."""
+
+    model_config = SettingsConfigDict(env_prefix="FARM_", frozen=True, extra="ignore")
+
+    home: Path = Field(Path(".farm"), description="Folder for everything that the defaults below put somewhere.")
+    store: str = Field("", description="Object store: file:///folder or s3://bucket/prefix. Default: HOME/store.")
+    database: str = Field("", description="Lineage database: SQLAlchemy URL. Default: SQLite in HOME/farm.db.")
+    s3_endpoint: str = Field("", description="Address of an S3-compatible server; empty means AWS.")
+    device: str = Field("auto", description="cpu, cuda, cuda:1, or auto: the first GPU if there is one.")
+    threads: int = Field(0, ge=0, description="CPU threads of the network; 0 means every core.")
+    weights: Path | None = Field(None, description="Folder with the released checkpoint (avatar profile).")
+    whisper: Path | None = Field(None, description="whisper-tiny checkpoint file (avatar profile).")
+    llava: Path | None = Field(None, description="Folder with LLaVA-Llama-3-8B (avatar profile).")
+    clip: Path | None = Field(None, description="Folder with the CLIP-L text encoder (avatar profile).")
+    face_models: Path | None = Field(None, description="Folder with insightface models, or a YuNet .onnx file.")
+    lease_seconds: float = Field(120.0, gt=0, description="How long a silent worker keeps its claim on a segment.")
+    worker: str = Field("", description="This worker's name in the ledger. Default: host name and process id.")
+
+    @property
+    def store_url(self) -> str:
+        return self.store or (self.home.resolve() / "store").as_uri()
+
+    @property
+    def database_url(self) -> str:
+        return self.database or f"sqlite:///{self.home.resolve() / 'farm.db'}"
+
+
+@lru_cache(maxsize=1)
+def settings() -> Settings:
+    """Return this process's settings, read once.
+
+    Raises: pydantic.ValidationError when an environment value is not of its type.
+    """
+    return Settings()
