@@ -1,0 +1,49 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`. Needs Python 3.11 or 3.12, and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DIR ?= tests/golden
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile
+export DO_NOT_TRACK := 1
+export PREFECT_SERVER_ANALYTICS_ENABLED := false
+
+.PHONY: demo farm test check bench golden ablate chaos clean
+
+demo: $(VENV)/.core
+	$(BIN)/farm demo
+
+farm: $(VENV)/.core
+	$(BIN)/farm up
+
+test: check
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+
+bench: $(VENV)/.dev
+	$(BIN)/python scripts/bench.py
+
+golden: $(VENV)/.dev
+	$(BIN)/python scripts/golden.py $(DIR)
+
+ablate: $(VENV)/.dev
+	$(BIN)/farm ablate
+
+$(VENV)/.core: requirements/core.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' || { echo "avatar-farm needs Python 3.11 or 3.12: make PYTHON=/path/to/python3.11 demo"; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) --upgrade pip
+	$(PIP) --no-deps -r requirements/core.lock
+	$(PIP) --no-deps --no-build-isolation --editable .
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.core requirements/dev.lock
+	$(PIP) --no-deps -r requirements/dev.lock
+	touch $@
+
+clean:
+	rm -rf out .farm
