@@ -1,0 +1,180 @@
+"""What the segments of a shot tell each other between two steps. Integers only.
+
+f window length, L latents of the shot, S segments, i step. A segment is a pod's share of the shot's windows.
+
+At every step a segment denoises its windows from the previous step's latents. What it did not predict itself it reads
+from what other segments published after that step. Predictions are exchanged as they left the window, before doubly
+covered latents are averaged, so that every reader averages the same values in the same order (window order).
+
+Circular modes use drifting ownership: the windows of a segment move with the borders, so it reads exactly the last
+`shift_latents` of its left neighbour's latents. Guarded windows cannot drift over the shot's ends: there a segment
+takes the windows between the borders nearest to its home range.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from model.windows import FusionConfig, ShotLatents, Window, plan_windows, window_latents
+
+Segments = int | tuple[int, ...]  # how many share the shot evenly, or the windows of each
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Some latents of one window's prediction; `latents` are absolute and in window order."""
+
+    window: int
+    latents: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Read:
+    """What a segment takes from another segment's output of the previous step."""
+
+    segment: int
+    pieces: tuple[Piece, ...]
+
+
+@dataclass(frozen=True)
+class SegmentStep:
+    """One segment's part of one step: windows to denoise, what to read before, what to publish after."""
+
+    segment: int
+    windows: tuple[Window, ...]
+    reads: tuple[Read, ...]
+    publishes: tuple[Piece, ...]
+
+    @property
+    def num_latents_read(self) -> int:
+        return sum(len(piece.latents) for read in self.reads for piece in read.pieces)
+
+
+def even_shares(num_windows: int, num_segments: int) -> tuple[int, ...]:
+    """Return how many windows each segment renders when a shot is shared out evenly, the first ones taking more.
+
+    Raises: ValueError when there are more segments than windows.
+    """
+    if not 1 <= num_segments <= num_windows:
+        raise ValueError(f"{num_windows} windows cannot be shared by {num_segments} segments; use 1 to {num_windows}")
+    base, rest = divmod(num_windows, num_segments)
+    return tuple(base + (s < rest) for s in range(num_segments))
+
+
+def segment_windows(
+    shot: ShotLatents, step: int, fusion: FusionConfig, segments: Segments
+) -> tuple[tuple[Window, ...], ...]:
+    """Return the windows that each segment denoises at a step, which counts moves as in `plan_windows`.
+
+    Raises: ValueError when the shares do not sum to the shot's windows.
+    """
+    shares = _shares(shot, segments)
+    windows = plan_windows(shot, step, fusion)
+    if fusion.mode == "guarded":
+        cuts = _nearest_cuts([w.latents[0] for w in windows], shares, shot.total)
+        return tuple(windows[a:b] for a, b in pairwise(cuts))
+    f = window_latents(shot, fusion)
+    drift = (fusion.shift_latents * step) // f * (1 if fusion.direction == "backward" else -1)
+    places = [windows[(place - drift) % shot.num_windows] for place in range(shot.num_windows)]
+    starts = [sum(shares[:s]) for s in range(len(shares) + 1)]
+    return tuple(tuple(places[a:b]) for a, b in pairwise(starts))
+
+
+def plan_exchange(
+    shot: ShotLatents,
+    fusion: FusionConfig,
+    step: int,
+    segments: Segments,
+    moves: Sequence[int] | None = None,
+) -> tuple[SegmentStep, ...]:
+    """Return every segment's part of a step.
+
+    `moves` says how far the borders have moved at each step of the schedule (None: once per step, for ever); the
+    last step publishes nothing here, see `plan_result`. At step 0 nothing is read: noise is a function of the latent.
+    Raises: ValueError when the shares do not sum to the shot's windows, or the step is outside `moves`.
+    """
+    now = _owned(shot, fusion, step, segments, moves)
+    reads = _reads(_owned(shot, fusion, step - 1, segments, moves), now) if step > 0 else _nothing(now)
+    is_last = moves is not None and step == len(moves) - 1
+    next_reads = _nothing(now) if is_last else _reads(now, _owned(shot, fusion, step + 1, segments, moves))
+    return tuple(SegmentStep(s, windows, reads[s], _published(s, windows, next_reads)) for s, windows in enumerate(now))
+
+
+def plan_result(
+    shot: ShotLatents, fusion: FusionConfig, last_step: int, segments: Segments, moves: Sequence[int] | None = None
+) -> tuple[tuple[Piece, ...], ...]:
+    """Return what each segment publishes after the last step: all of its predictions of kept latents."""
+    owned = _owned(shot, fusion, last_step, segments, moves)
+    kept = tuple(
+        tuple(Piece(w.index, tuple(latent for latent in w.latents if latent < shot.kept)) for w in windows)
+        for windows in owned
+    )
+    return tuple(tuple(piece for piece in pieces if piece.latents) for pieces in kept)
+
+
+def _shares(shot: ShotLatents, segments: Segments) -> tuple[int, ...]:
+    shares = even_shares(shot.num_windows, segments) if isinstance(segments, int) else segments
+    if sum(shares) != shot.num_windows or min(shares) < 1:
+        raise ValueError(f"shares {shares} do not cover {shot.num_windows} windows; every segment needs at least 1")
+    return shares
+
+
+def _owned(
+    shot: ShotLatents, fusion: FusionConfig, step: int, segments: Segments, moves: Sequence[int] | None
+) -> tuple[tuple[Window, ...], ...]:
+    if moves is not None and not 0 <= step < len(moves):
+        raise ValueError(f"step {step} is outside the schedule of {len(moves)} steps")
+    return segment_windows(shot, step if moves is None else moves[step], fusion, segments)
+
+
+def _nearest_cuts(starts: Sequence[int], shares: Sequence[int], total: int) -> list[int]:
+    """Return the indices of the windows at which each segment begins: the border nearest to its home, one each.
+
+    Homes are the borders of the shares on an unmoved, even grid. Nearest is also cheapest: a border cannot drift for
+    ever, so it must jump back by f - shift whenever it has moved out of its cell, and the cell is centred on home.
+    """
+    cuts = [0]
+    for s in range(1, len(shares)):
+        home = total * sum(shares[:s]) / sum(shares)
+        candidates = range(cuts[-1] + 1, len(starts) - (len(shares) - s) + 1)
+        cuts.append(min(candidates, key=lambda k: (abs(starts[k] - home), k)))
+    return [*cuts, len(starts)]
+
+
+def _reads(before: tuple[tuple[Window, ...], ...], now: tuple[tuple[Window, ...], ...]) -> tuple[tuple[Read, ...], ...]:
+    """Return for each segment what it needs of the others' previous windows: every prediction of every latent."""
+    return tuple(
+        tuple(
+            Read(source, pieces)
+            for source in range(len(before))
+            if source != reader and (pieces := _pieces(before[source], _latents(now[reader])))
+        )
+        for reader in range(len(now))
+    )
+
+
+def _pieces(windows: Sequence[Window], latents: frozenset[int]) -> tuple[Piece, ...]:
+    pieces = (Piece(w.index, tuple(latent for latent in w.latents if latent in latents)) for w in windows)
+    return tuple(piece for piece in pieces if piece.latents)
+
+
+def _published(segment: int, windows: Sequence[Window], reads: Sequence[Sequence[Read]]) -> tuple[Piece, ...]:
+    """Return the union of what others will read from `segment`, in its windows' order."""
+    wanted = {
+        (piece.window, latent)
+        for reader in reads
+        for read in reader
+        if read.segment == segment
+        for piece in read.pieces
+        for latent in piece.latents
+    }
+    pieces = (Piece(w.index, tuple(latent for latent in w.latents if (w.index, latent) in wanted)) for w in windows)
+    return tuple(piece for piece in pieces if piece.latents)
+
+
+def _latents(windows: Sequence[Window]) -> frozenset[int]:
+    return frozenset(latent for window in windows for latent in window.latents)
+
+
+def _nothing(now: Sequence[object]) -> tuple[tuple[Read, ...], ...]:
+    return ((),) * len(now)
