@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from model.windows import shot_latents
-from tasks.manifest.models import Box, Manifest, OnScreen, Shot
+from tasks.manifest.models import Box, Emotion, Manifest, OnScreen, Shot
 from tasks.plan.keys import derived_seed, digest
 from tasks.plan.layout import ShotRange, frame_at
-from tasks.plan.types import CharacterPlan, Cut, FaceBox, MediaFact, Plan, SegmentPlan, ShotPlan, Turn
+from tasks.plan.types import CharacterPlan, Cut, FaceBox, MediaFact, OutputPlan, Plan, SegmentPlan, ShotPlan, Turn
 from tasks.profiles import NETWORK_VERSION, SamplerSettings, resolve_sampler
 
 
@@ -37,6 +37,7 @@ def plan(inputs: PlanInputs) -> Plan:
     whole = Plan(
         episode=episode.id,
         title=episode.title,
+        show=episode.show,
         fps=episode.fps,
         width=episode.size.width,
         height=episode.size.height,
@@ -51,11 +52,16 @@ def plan(inputs: PlanInputs) -> Plan:
         network_version=NETWORK_VERSION,
         num_frames=inputs.ranges[-1].end_frame - inputs.ranges[0].start_frame,
         mix_sha256=inputs.mix_sha256,
+        output=_output(manifest),
         shots=shots,
         key="",
     )
-    film = [whole.mix_sha256, [shot.key for shot in shots], manifest.output.model_dump(mode="json"), whole.title]
-    return replace(whole, key=digest(["film", film]))
+    return replace(whole, key=digest(["film", whole.mix_sha256, [shot.key for shot in shots], whole.output, whole.title]))
+
+
+def _output(manifest: Manifest) -> OutputPlan:
+    output = manifest.output
+    return OutputPlan(output.container, output.loudness_lufs, output.labels.synthetic_media, output.labels.comment)
 
 
 def _plan_shot(inputs: PlanInputs, sampler: SamplerSettings, index: int) -> ShotPlan:
@@ -140,11 +146,19 @@ def _plan_character(inputs: PlanInputs, shot: Shot, who: OnScreen) -> CharacterP
     return CharacterPlan(
         character=name,
         face=face,
+        margin=who.margin,
         stem_sha256=inputs.voices[shot.id, name],
-        emotion_keys=tuple((f, inputs.facts[pictures[e.name]].sha256, e.strength) for f, e in emotions if e is not None),
+        emotion_keys=tuple((f, *_emotion(inputs, pictures, e)) for f, e in emotions if e is not None),
         voice_keys=tuple(voices),
         face_keys=tuple(faces),
     )
+
+
+def _emotion(inputs: PlanInputs, pictures: Mapping[str, str], emotion: Emotion) -> tuple[str, float]:
+    """Return the picture's digest and the strength; `neutral` without a picture is no emotion at all."""
+    if emotion.name not in pictures:
+        return "", 0.0
+    return inputs.facts[pictures[emotion.name]].sha256, emotion.strength
 
 
 def face_box(box: Box) -> FaceBox:

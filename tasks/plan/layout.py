@@ -1,5 +1,6 @@
 """Where each shot lies on the episode's time line, in frames. Pure."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tasks.manifest.models import Manifest
@@ -22,11 +23,11 @@ def frame_at(seconds: float, fps: float) -> int:
     return int(seconds * fps + 0.5)
 
 
-def lay_out(manifest: Manifest, audio_seconds: float) -> tuple[ShotRange, ...]:
-    """Return every shot's frames; a shot ends where the next one starts or with its duration, the last one with the sound.
+def lay_out(manifest: Manifest, audio_seconds: float, own_seconds: Mapping[str, float]) -> tuple[ShotRange, ...]:
+    """Return every shot's frames; a shot lasts its duration, else to the next one's start, its own stems' or the sound's end.
 
-    `audio_seconds` is the length of the mix, or of the longest stem. The ranges are contiguous from frame 0, and
-    their sum is round(seconds x fps) of the whole.
+    `audio_seconds` is the length of the mix, or of the longest stem; `own_seconds` by shot id the length of the
+    longest stem that belongs to that shot alone. The ranges are contiguous, and their sum is round(seconds x fps).
     Raises: ValueError when a shot ends up without a frame (the manifest's rules refuse that first).
     """
     fps = manifest.episode.fps
@@ -35,9 +36,9 @@ def lay_out(manifest: Manifest, audio_seconds: float) -> tuple[ShotRange, ...]:
     for shot in manifest.shots:
         start = cursor if shot.start_seconds is None else shot.start_seconds
         starts.append(start)
-        cursor = start + (shot.duration_seconds or 0.0)
+        cursor = start + (shot.duration_seconds or own_seconds.get(shot.id, 0.0))
     last = manifest.shots[-1]
-    end = audio_seconds if last.duration_seconds is None else starts[-1] + last.duration_seconds
+    end = audio_seconds if last.duration_seconds is None and last.id not in own_seconds else cursor
     edges = [frame_at(start, fps) for start in starts] + [frame_at(end, fps)]
     for shot, start_frame, end_frame in zip(manifest.shots, edges, edges[1:]):
         if end_frame <= start_frame:

@@ -67,8 +67,9 @@ class CharacterPlan:
 
     character: str
     face: FaceBox
+    margin: float  # how far the voice may act around the box, in boxes on each side
     stem_sha256: str  # of the 16 kHz samples that this shot uses
-    emotion_keys: tuple[tuple[int, str, float], ...]  # (from shot frame, picture sha256, strength)
+    emotion_keys: tuple[tuple[int, str, float], ...]  # (from shot frame, picture sha256 or "" for none, strength)
     voice_keys: tuple[tuple[int, float], ...]  # (from shot frame, strength)
     face_keys: tuple[tuple[int, FaceBox], ...]  # moving face: (from shot frame, box)
 
@@ -94,11 +95,22 @@ class ShotPlan:
 
 
 @dataclass(frozen=True)
+class OutputPlan:
+    """The film file: container, loudness (None: the mix untouched) and what it says about itself."""
+
+    container: str
+    loudness_lufs: float | None
+    synthetic_media: bool
+    comment: str
+
+
+@dataclass(frozen=True)
 class Plan:
     """A whole episode. The same manifest and media give the same bytes in every process."""
 
     episode: str
     title: str
+    show: str
     fps: float
     width: int
     height: int
@@ -113,5 +125,6 @@ class Plan:
     network_version: str
     num_frames: int
     mix_sha256: str
+    output: OutputPlan
     shots: tuple[ShotPlan, ...]
     key: str
