@@ -1,0 +1,1 @@
+"""Who speaks when: voice activity, the gate across stems, diarization, gated stems."""
