@@ -4,7 +4,7 @@ c channels, t latents of the window, h w latent height and width, n tokens per l
 
 Stored per latent: its own image tokens, and the reference and text tokens of the window that it was in. A cached
 window takes the image tokens of its latents and the rest from its first latent. Where two windows cover a latent the
-later window's features stay (pinned by test_toy_sampler_is_bit_equal).
+later window's features stay (pinned by test_the_released_sampler_around_the_toy_is_bit_equal).
 """
 
 from dataclasses import dataclass, field
@@ -38,10 +38,15 @@ class FeatureNetwork(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class CachedNetwork:
-    """A branch network that stores features on full steps and takes them on cached ones. Belongs to one shot."""
+    """A branch network that stores features on full steps and takes them on cached ones. Belongs to one shot.
+
+    `held`: windows move on full steps only (`ScheduleConfig.hold_shift`), so a window takes back its own features and
+    pods that share a shot need none of each other's. Else the released rule, latent by latent.
+    """
 
     network: FeatureNetwork
-    stored: dict[tuple[Branch, int], Features] = field(default_factory=dict)
+    held: bool = True
+    stored: dict[tuple[Branch, int], tuple[Window, Features]] = field(default_factory=dict)
 
     def velocity(
         self, x: Float[Tensor, "c t h w"], window: Window, step: Step, branch: Branch
@@ -53,17 +58,27 @@ class CachedNetwork:
         return self.network.head(features, x, window, step, branch)
 
     def _store(self, features: Features, window: Window, branch: Branch) -> None:
+        if self.held:
+            self.stored[branch, window.index] = (window, features)
+            return
         for position, latent in enumerate(window.latents):  # views: reference and text are held once per window
             image = features.image[position : position + 1]
-            self.stored[branch, latent] = Features(features.reference, image, features.text)
+            self.stored[branch, latent] = (window, Features(features.reference, image, features.text))
 
     def _load(self, window: Window, branch: Branch) -> Features:
+        if self.held:
+            of, features = self.stored.get((branch, window.index), (None, None))
+            if features is None or of != window:
+                raise ValueError(
+                    f"window {window.index} moved or started on a cached step; its features are those of a full step "
+                    "(ScheduleConfig.hold_shift, model.schedule.can_resume_after)"
+                )
+            return features
         missing = [latent for latent in window.latents if (branch, latent) not in self.stored]
         if missing:
             raise ValueError(
                 f"no features of latents {missing} are stored; windows shared over pods may move on full steps only "
                 "(ScheduleConfig.hold_shift)"
             )
-        first = self.stored[branch, window.latents[0]]
-        image = torch.cat([self.stored[branch, latent].image for latent in window.latents])  # (t, n, d)
-        return Features(first.reference, image, first.text)
+        parts = [self.stored[branch, latent][1] for latent in window.latents]
+        return Features(parts[0].reference, torch.cat([part.image for part in parts]), parts[0].text)

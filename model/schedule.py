@@ -99,6 +99,11 @@ def moves(steps: tuple[Step, ...]) -> tuple[int, ...]:
     return tuple(step.move for step in steps)
 
 
+def can_resume_after(steps: tuple[Step, ...], index: int) -> bool:
+    """Tell whether a render can go on from its state after a step: stored features do not outlive a pod."""
+    return index + 1 == len(steps) or not steps[index + 1].cached
+
+
 def euler_step(x: Float[Tensor, "*shape"], v: Float[Tensor, "*shape"], step: Step) -> Float[Tensor, "*shape"]:
     """Return x after one Euler step along the velocity, in float32 whatever x is stored in."""
     return x.float() + v.float() * step.euler
