@@ -31,6 +31,8 @@ class VaeConfig:
     tile_pixels: int = 256
     tile_frames: int = 64
     overlap: float = 0.25
+    mid_attention: bool = True  # puppet: none, so that decoding is local
+    causal_attention: bool = True  # middle attention sees earlier frames only (`mid_block_causal_attn`)
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,8 @@ PUPPET = NetworkConfig(
     adapter_width=128,
     adapter_every=1,
     audio=AudioConfig(width=64, layers=2, heads=2, projection=128),
-    vae=VaeConfig(channels=(16, 32, 64, 64), layers_per_block=1, norm_groups=8, tile_pixels=512),
+    vae=VaeConfig(
+        channels=(8, 16, 32, 64), layers_per_block=1, norm_groups=2, tile_pixels=512, mid_attention=False, scaling=1.0
+    ),
     emotion=True,
 )
