@@ -84,8 +84,8 @@ class DoubleBlock(nn.Module):
         super().__init__()
         hidden, width = config.hidden, config.head_width
         self.heads = config.heads
+        self.img_mod, self.txt_mod = Modulation(hidden, 6), Modulation(hidden, 6)
         for stream in ("img", "txt"):
-            setattr(self, f"{stream}_mod", Modulation(hidden, 6))
             setattr(self, f"{stream}_attn_qkv", Linear(hidden, 3 * hidden))
             setattr(self, f"{stream}_attn_q_norm", RmsNorm(width))
             setattr(self, f"{stream}_attn_k_norm", RmsNorm(width))
