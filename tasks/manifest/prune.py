@@ -42,8 +42,7 @@ def prune(value: Any) -> Pruned:
             break
         for finding in findings:
             path = pruned.original(finding.path)
-            missing = finding.rule in _INDUCED
-            pruned.removed.add(path[:-1] if missing else path)
+            pruned.removed.add(path[:-1] if finding.rule == "missing-field" else path)
         if () in pruned.removed:
             break
         pruned.indices = {}

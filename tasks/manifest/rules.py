@@ -11,7 +11,7 @@ from tasks.manifest.models import Box, Character, Cue, Emotion, Manifest, OnScre
 NEUTRAL = "neutral"  # the emotion that needs no picture
 LARGEST_SIDE = {"puppet": 640, "avatar": 1600}
 SIZE_MULTIPLE = {"puppet": 16, "avatar": 64}  # MODEL: the released sizes are multiples of 64
-LARGEST_AREA = {"puppet": 640 * 640, "avatar": 576 * 1600}  # the largest of the released sizes
+LARGEST_AREA = 576 * 1600  # the largest of the released sizes
 WINDOW_LATENTS = {"puppet": 9, "avatar": 33}
 LARGEST_WINDOW = {"puppet": 14, "avatar": 33}
 PROMPT_WORDS = {"puppet": 16, "avatar": 150}  # avatar: 245 tokens less the fixed prefix, at 1.4 tokens a word
@@ -51,8 +51,8 @@ def _film(manifest: Manifest) -> Iterator[Finding]:
             message = f"{name} is {value}, profile {profile!r} was trained for at most {side}; make the film smaller"
             yield Finding((*size, name), "size-for-profile", message)
     area = episode.size.width * episode.size.height
-    if area > LARGEST_AREA[profile]:
-        message = f"{episode.size.width} x {episode.size.height} is {area} pixels, the limit is {LARGEST_AREA[profile]}"
+    if area > LARGEST_AREA and profile == "avatar":
+        message = f"{episode.size.width} x {episode.size.height} is {area} pixels, the limit is {LARGEST_AREA}"
         yield Finding(size, "film-too-large", message + "; make one side shorter")
     sampler: Path = ("episode", "sampler")
     window = episode.sampler.window_latents or WINDOW_LATENTS[profile]
@@ -112,7 +112,7 @@ def _audio(manifest: Manifest, declared: Declared) -> Iterator[Finding]:
         if len(seen) > 1 and mute:
             message = f"only a mix is given and nothing tells the voice of {', '.join(mute)} apart"
             way_out = "; add audio.stems, audio.turns or a voice sample for each"
-            yield Finding(("audio", "mix"), "mix-without-turns", message + way_out)
+            yield Finding(("audio",), "mix-without-turns", message + way_out)
 
 
 def _shot_names(manifest: Manifest) -> Iterator[Finding]:
