@@ -11,7 +11,7 @@ from tasks.plan.types import Turn
 from tasks.speech.vad import SAMPLE_RATE
 
 Samples = NDArray[np.float32]
-QUIET_DB = -32.0  # below a clip's loud parts: where its utterance begins and ends
+UTTERANCE_SHARE = 0.35  # an utterance begins and ends this far up from a clip's quiet to its loud parts, in decibels
 
 
 @dataclass(frozen=True)
@@ -40,13 +40,15 @@ def trim_utterance(samples: Samples) -> Samples:
     hop = SAMPLE_RATE // 100
     frames = samples[: len(samples) // hop * hop].reshape(-1, hop)
     power = np.convolve(np.mean(frames.astype(np.float64) ** 2, axis=1), np.ones(5) / 5, mode="same")
-    loud = np.flatnonzero(power > np.percentile(power, 95) * 10 ** (QUIET_DB / 10))
+    level = 10 * np.log10(power + 1e-12)
+    quiet, top = np.percentile(level, (5, 95))
+    loud = np.flatnonzero(level > quiet + UTTERANCE_SHARE * (top - quiet))
     return samples[loud[0] * hop : (loud[-1] + 1) * hop]
 
 
 def another_speaker(samples: Samples, factor: float) -> Samples:
     """Return the clip with pitch and formants moved by `factor`, as a tape played faster: one more speaker."""
-    return resample(samples, round(len(samples) / factor)).astype(np.float32)
+    return np.asarray(resample(samples, round(len(samples) / factor)), np.float32)
 
 
 def _level(samples: Samples) -> float:
@@ -67,14 +69,15 @@ def _room(rng: np.random.Generator, seconds: float) -> NDArray[np.float64]:
 def _convolve(samples: Samples, response: NDArray[np.float64]) -> NDArray[np.float64]:
     size = 1 << int(np.ceil(np.log2(len(samples) + len(response))))
     spectrum = np.fft.rfft(samples, size) * np.fft.rfft(response, size)
-    return np.fft.irfft(spectrum, size)[: len(samples)]
+    return np.asarray(np.fft.irfft(spectrum, size)[: len(samples)], np.float64)
 
 
 def _schedule(
     clips: Mapping[str, Sequence[Samples]], recipe: Recipe, rng: np.random.Generator
 ) -> list[tuple[int, str, int]]:
     """Return (first sample, speaker, clip index): speakers alternate at random, overlapping as often as asked."""
-    names, scheduled = list(clips), []
+    names = list(clips)
+    scheduled: list[tuple[int, str, int]] = []
     cursor, last, both, spoken = SAMPLE_RATE // 2, "", 0, 1
     while cursor < recipe.seconds * SAMPLE_RATE:
         speaker = names[int(rng.integers(len(names)))]
@@ -100,7 +103,7 @@ def _schedule(
 
 
 def make_conversation(clips: Mapping[str, Sequence[Samples]], recipe: Recipe, seed: int) -> Conversation:
-    """Return a conversation of the speakers in `clips` (name -> utterances at 16 kHz); the same seed gives the same bytes."""
+    """Return a conversation of the speakers in `clips` (name -> utterances at 16 kHz), the same for the same seed."""
     rng = np.random.default_rng(seed)
     trimmed = {name: [trim_utterance(clip) for clip in own] for name, own in clips.items()}
     trimmed = {name: [clip / _level(clip) * 0.05 for clip in own] for name, own in trimmed.items()}

@@ -17,10 +17,10 @@ from tasks.speech.vad import FRAME_SAMPLES, FRAME_SECONDS
 class TurnSettings:
     """How frames become turns."""
 
-    pause_seconds: float = 0.5  # shorter silences belong to the turn around them
+    pause_seconds: float = 0.8  # shorter silences belong to the turn around them
     interrupted_pause_seconds: float = 0.25  # the same while somebody else speaks
     shortest_seconds: float = 0.16
-    pad_seconds: float = 0.06  # breath before, release after
+    pad_seconds: float = 0.1  # breath before, release after
     gate: GateSettings = GateSettings()
 
 
@@ -29,7 +29,7 @@ Span = tuple[float, float]
 
 def _runs(active: NDArray[np.bool_]) -> list[Span]:
     edges = np.flatnonzero(np.diff(np.concatenate([[0], active.astype(np.int8), [0]])))
-    return [(a * FRAME_SECONDS, b * FRAME_SECONDS) for a, b in zip(edges[::2], edges[1::2], strict=True)]
+    return [(int(a) * FRAME_SECONDS, int(b) * FRAME_SECONDS) for a, b in zip(edges[::2], edges[1::2], strict=True)]
 
 
 def _spoken(spans: Iterable[Span], start: float, end: float) -> bool:
