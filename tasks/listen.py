@@ -4,12 +4,11 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-import av
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.errors import MediaError
 from tasks.plan.layout import ShotRange
+from tasks.speech.sound import sound_blocks
 
 SAMPLE_RATE = 16_000
 Samples = NDArray[np.int16]
@@ -20,18 +19,12 @@ def stream_samples(path: Path) -> Iterator[Samples]:
 
     Raises: MediaError when the file cannot be decoded.
     """
-    try:
-        with av.open(str(path)) as container:
-            resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
-            for frame in container.decode(audio=0):
-                yield from (out.to_ndarray()[0] for out in resampler.resample(frame))
-            yield from (out.to_ndarray()[0] for out in resampler.resample(None))
-    except (av.FFmpegError, IndexError) as exc:
-        raise MediaError(f"{path.name}: cannot be decoded as sound ({exc}); export it again as WAV or FLAC") from exc
+    for block in sound_blocks(path, 10 * SAMPLE_RATE):
+        yield np.rint(block * 32767).clip(-32768, 32767).astype(np.int16)
 
 
 def cut(blocks: Iterable[Samples], ranges: Sequence[tuple[int, int]]) -> Iterator[Samples]:
-    """Yield the samples of each half-open range, zero-padded past the end of the sound; ranges ascend without overlap."""
+    """Yield the samples of each half-open range, zeros past the sound's end; ranges ascend without overlap."""
     source, rest, position = iter(blocks), np.zeros(0, np.int16), 0
     for start, end in ranges:
         parts = []

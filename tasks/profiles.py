@@ -4,9 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model.config import AVATAR, PUPPET, NetworkConfig
+from model.schedule import Rule, ScheduleConfig
 from model.windows import FusionConfig, FusionMode
 from tasks.errors import ConfigError
 from tasks.manifest.models import Sampler
+from tasks.plan.types import CacheName, Plan
 
 NETWORK_VERSION = "1"  # raise it when the network's numerics change: every segment's key changes with it
 
@@ -22,7 +24,19 @@ class SamplerSettings:
     shift_latents: int
     max_window_latents: int
     windows_per_segment: int
-    cache: str
+    cache: CacheName
+    rule: Rule  # how guidance and masks follow the schedule
+    sigma_shift: float  # how much of the schedule is spent near noise
+
+    @property
+    def schedule(self) -> ScheduleConfig:
+        return ScheduleConfig(
+            num_steps=self.steps,
+            shift=self.sigma_shift,
+            guidance=self.guidance,
+            rule=self.rule,
+            cache=self.cache == "released",
+        )
 
     @property
     def fusion_config(self) -> FusionConfig:
@@ -41,7 +55,7 @@ class Profile:
     name: str
     network: NetworkConfig
     sampler: SamplerSettings
-    released_numerics: bool  # released schedule, guidance and rounding instead of the plain ones
+    half_state: bool  # fp16 between steps: halves what pods exchange (the release rounds to bf16)
 
 
 PROFILES = {
@@ -49,15 +63,15 @@ PROFILES = {
         name="puppet",
         network=PUPPET,
         # 9 latents = 33 frames = 1.3 s, what it was trained on; up to 13 so that guarded fusion costs no extra call
-        sampler=SamplerSettings(6, 1.0, "guarded", 9, 2, 13, 3, "off"),
-        released_numerics=False,
+        sampler=SamplerSettings(6, 1.0, "guarded", 9, 2, 13, 3, "off", "constant", 3.0),
+        half_state=False,
     ),
     "avatar": Profile(
         name="avatar",
         network=AVATAR,
         # the released 50 steps, scale and shift; guarded, because wrapping pulls a film's end and start together
-        sampler=SamplerSettings(50, 7.5, "guarded", 33, 10, 33, 3, "off"),
-        released_numerics=True,
+        sampler=SamplerSettings(50, 7.5, "guarded", 33, 10, 33, 3, "off", "fraction", 5.0),
+        half_state=True,
     ),
 }
 
@@ -76,7 +90,22 @@ def resolve_sampler(profile: str, asked: Sampler) -> SamplerSettings:
         max_window_latents=longest,
         windows_per_segment=asked.windows_per_segment or base.windows_per_segment,
         cache=asked.cache,
+        rule=base.rule,
+        sigma_shift=base.sigma_shift,
     )
+
+
+def plan_sampler(plan: Plan) -> SamplerSettings:
+    """Return the sampler settings that a plan was made with."""
+    asked = Sampler(
+        steps=plan.steps,
+        guidance=plan.guidance,
+        fusion=plan.fusion,
+        window_latents=plan.window_latents,
+        shift_latents=plan.shift_latents,
+        cache=plan.cache,
+    )
+    return resolve_sampler(plan.profile, asked)
 
 
 def puppet_folder() -> Path:

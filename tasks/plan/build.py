@@ -56,7 +56,9 @@ def plan(inputs: PlanInputs) -> Plan:
         shots=shots,
         key="",
     )
-    return replace(whole, key=digest(["film", whole.mix_sha256, [shot.key for shot in shots], whole.output, whole.title]))
+    return replace(
+        whole, key=digest(["film", whole.mix_sha256, [shot.key for shot in shots], whole.output, whole.title])
+    )
 
 
 def _output(manifest: Manifest) -> OutputPlan:
@@ -95,9 +97,11 @@ def _plan_shot(inputs: PlanInputs, sampler: SamplerSettings, index: int) -> Shot
 
 
 def shot_key(shot: ShotPlan, sampler: SamplerSettings, inputs: PlanInputs) -> str:
-    """Return the digest of all that can change a shot's pixels: not its name, place in the film or split into segments."""
+    """Return the digest of all that can change a shot's pixels: not its name, place in the film or split."""
     episode = inputs.manifest.episode
-    own_turns = [(t.start_seconds, t.end_seconds, t.character) for t in _relative(shot.turns, shot.start_frame, episode.fps)]
+    own_turns = [
+        (t.start_seconds, t.end_seconds, t.character) for t in _relative(shot.turns, shot.start_frame, episode.fps)
+    ]
     return digest(
         {
             "kind": "shot",
@@ -112,7 +116,7 @@ def shot_key(shot: ShotPlan, sampler: SamplerSettings, inputs: PlanInputs) -> st
             "prompt": shot.prompt,
             "plate": shot.plate_sha256,
             "characters": [replace(who, character="") for who in shot.characters],
-            "turns": [turn[:2] + (_place(shot, turn[2]),) for turn in own_turns if _place(shot, turn[2]) >= 0],
+            "turns": [(*turn[:2], _place(shot, turn[2])) for turn in own_turns if _place(shot, turn[2]) >= 0],
             "motion": shot.motion_keys,
         }
     )

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from model.config import NetworkConfig
 from model.windows import plan_windows, shot_latents
 from tasks.plan.types import Plan
-from tasks.profiles import PROFILES, resolve_sampler
-from tasks.manifest.models import Sampler
+from tasks.profiles import PROFILES, plan_sampler
 
 
 @dataclass(frozen=True)
@@ -22,7 +21,7 @@ class Rate:
     usd_per_hour: float
 
 
-# Sustained, not peak: 0.6 of what a large bf16 matrix product reaches on the same card. Prices: typical on-demand, edit freely.
+# Sustained, not peak: 0.6 of what a large bf16 matrix product reaches. Prices: typical on-demand, edit freely.
 RATES = {
     "h200": Rate("h200", 474.0, 4.5),
     "h100": Rate("h100", 474.0, 3.5),
@@ -59,16 +58,7 @@ def forward_flop(network: NetworkConfig, num_latents: int, width: int, height: i
 def estimate(plan: Plan, rate: Rate) -> Cost:
     """Return what rendering every shot of a plan costs on one kind of machine."""
     profile = PROFILES[plan.profile]
-    sampler = resolve_sampler(
-        plan.profile,
-        Sampler(
-            steps=plan.steps,
-            guidance=plan.guidance,
-            fusion=plan.fusion,  # type: ignore[arg-type]
-            window_latents=plan.window_latents,
-            shift_latents=plan.shift_latents,
-        ),
-    )
+    sampler = plan_sampler(plan)
     branches = 1 if plan.guidance == 1 else 2
     text_tokens = 831 if plan.profile == "avatar" else 16
     flop, calls = 0.0, 0

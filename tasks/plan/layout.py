@@ -1,9 +1,12 @@
 """Where each shot lies on the episode's time line, in frames. Pure."""
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tasks.manifest.models import Manifest
+from tasks.manifest.times import shot_spans
+from tasks.plan.types import MediaFact
 
 
 @dataclass(frozen=True)
@@ -23,24 +26,19 @@ def frame_at(seconds: float, fps: float) -> int:
     return int(seconds * fps + 0.5)
 
 
-def lay_out(manifest: Manifest, audio_seconds: float, own_seconds: Mapping[str, float]) -> tuple[ShotRange, ...]:
-    """Return every shot's frames; a shot lasts its duration, else to the next one's start, its own stems' or the sound's end.
+def lay_out(manifest: Manifest, facts: Mapping[str, MediaFact]) -> tuple[ShotRange, ...]:
+    """Return every shot's frames: contiguous, and their sum is round(seconds x fps) of the whole.
 
-    `audio_seconds` is the length of the mix, or of the longest stem; `own_seconds` by shot id the length of the
-    longest stem that belongs to that shot alone. The ranges are contiguous, and their sum is round(seconds x fps).
-    Raises: ValueError when a shot ends up without a frame (the manifest's rules refuse that first).
+    `facts` by the path as the manifest writes it. Raises: ValueError when a shot ends up without a frame or a known
+    end (the manifest's rules refuse that first).
     """
-    fps = manifest.episode.fps
-    starts: list[float] = []
-    cursor = 0.0
-    for shot in manifest.shots:
-        start = cursor if shot.start_seconds is None else shot.start_seconds
-        starts.append(start)
-        cursor = start + (shot.duration_seconds or own_seconds.get(shot.id, 0.0))
-    last = manifest.shots[-1]
-    end = audio_seconds if last.duration_seconds is None and last.id not in own_seconds else cursor
-    edges = [frame_at(start, fps) for start in starts] + [frame_at(end, fps)]
+    fps, spans = manifest.episode.fps, shot_spans(manifest, facts)
+    if any(span.start_seconds is None or span.end_seconds is None for span in spans):
+        raise ValueError("a shot's length is not known; give it a duration_seconds, or the episode a mix")
+    edges = [frame_at(span.start_seconds or 0.0, fps) for span in spans] + [frame_at(spans[-1].end_seconds or 0.0, fps)]
     for shot, start_frame, end_frame in zip(manifest.shots, edges, edges[1:]):
         if end_frame <= start_frame:
-            raise ValueError(f"shot {shot.id}: ends at frame {end_frame}, not after its start {start_frame}; give it a duration")
-    return tuple(ShotRange(a, b) for a, b in zip(edges, edges[1:]))
+            raise ValueError(
+                f"shot {shot.id}: ends at frame {end_frame}, not after its start {start_frame}; give it a duration"
+            )
+    return tuple(ShotRange(a, b) for a, b in itertools.pairwise(edges))

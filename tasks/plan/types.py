@@ -1,8 +1,11 @@
-"""What a plan is made of: small frozen values, all times in frames (25 fps: 40 ms) or latents (4 frames; the first is 1)."""
+"""What a plan is made of: small frozen values; times in frames, or in latents (4 frames each, the first one 1)."""
 
 from dataclasses import dataclass
 from typing import Literal
 
+from model.windows import FusionMode
+
+CacheName = Literal["off", "released", "residual"]
 CutReason = Literal[
     "start", "end", "declared", "silence", "turn", "sentence", "low_energy", "forced",
 ]  # fmt: skip
@@ -117,10 +120,10 @@ class Plan:
     profile: str
     steps: int
     guidance: float
-    fusion: str
+    fusion: FusionMode
     window_latents: int
     shift_latents: int
-    cache: str
+    cache: CacheName
     weights_sha256: str
     network_version: str
     num_frames: int

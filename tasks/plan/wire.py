@@ -25,18 +25,20 @@ def plan_from_json(text: str) -> Plan:
     try:
         return _build(Plan, json.loads(text))
     except (KeyError, TypeError, IndexError) as exc:
-        raise ValueError(f"this JSON is no plan of this version ({exc}); make it again with `farm plan --json`") from exc
+        raise ValueError(
+            f"this JSON is no plan of this version ({exc}); make it again with `farm plan --json`"
+        ) from exc
 
 
 def _build(kind: type[T], value: Any) -> T:
     hints = typing.get_type_hints(kind)
-    names = [field.name for field in dataclasses.fields(typing.cast(Any, kind))]
+    names = [field.name for field in dataclasses.fields(typing.cast("Any", kind))]
     return kind(**{name: _convert(hints[name], value[name]) for name in names})
 
 
 def _convert(kind: Any, value: Any) -> Any:
     if dataclasses.is_dataclass(kind):
-        return _build(typing.cast(type, kind), value)
+        return _build(typing.cast("type", kind), value)
     origin, args = typing.get_origin(kind), typing.get_args(kind)
     if origin is tuple and len(args) == 2 and args[1] is Ellipsis:
         return tuple(_convert(args[0], item) for item in value)

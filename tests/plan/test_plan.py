@@ -46,13 +46,18 @@ def manifest(**changes: object) -> Manifest:
     return Manifest.model_validate(text)
 
 
+def facts_of(seconds: float) -> dict[str, MediaFact]:
+    pictures = ["ana.png", "happy.png", "sad.png", "p1.png", "p2.png"]
+    facts = {name: MediaFact(name, f"sha-{name}", 1) for name in pictures}
+    return facts | {"ana.wav": MediaFact("ana.wav", "sha-ana.wav", 1, seconds=seconds)}
+
+
 def inputs(written: Manifest | None = None, **changes: object) -> PlanInputs:
     written = written or manifest()
-    names = ["ana.png", "happy.png", "sad.png", "p1.png", "p2.png", "ana.wav"]
     made = PlanInputs(
         manifest=written,
-        ranges=lay_out(written, 10.0, {}),
-        facts={name: MediaFact(name, f"sha-{name}", 1) for name in names},
+        ranges=lay_out(written, facts_of(10.0)),
+        facts=facts_of(10.0),
         voices={("s1", "ana"): "voice-1", ("s2", "ana"): "voice-2"},
         faces={},
         turns=(Turn(0.5, 2.0, "ana"), Turn(5.5, 7.0, "ana")),
@@ -67,13 +72,13 @@ def changed(written: Manifest, **dump: object) -> Manifest:
 
 
 def test_ranges_are_contiguous_and_add_up_to_the_sound():
-    ranges = lay_out(manifest(), 10.02, {})
+    ranges = lay_out(manifest(), facts_of(10.02))
     assert ranges == (ShotRange(0, 150), ShotRange(150, 251))
 
 
 def test_a_shot_without_frames_is_refused():
     with pytest.raises(ValueError, match="s2"):
-        lay_out(manifest(), 5.0, {})
+        lay_out(manifest(), facts_of(5.0))
 
 
 def test_a_take_of_several_windows_is_cut_into_segments_of_three():
@@ -150,6 +155,8 @@ def test_cost_grows_with_the_shots():
 
 def test_json_is_the_same_bytes_in_another_process_with_another_hash_seed():
     script = "from tests.plan.test_plan import inputs, plan, plan_to_json; print(plan_to_json(plan(inputs())))"
-    run = subprocess.run([sys.executable, "-c", script], env={"PYTHONHASHSEED": "7", "PYTHONPATH": "."}, capture_output=True)
+    run = subprocess.run(
+        [sys.executable, "-c", script], env={"PYTHONHASHSEED": "7", "PYTHONPATH": "."}, capture_output=True
+    )
     assert run.stdout.decode().strip() == plan_to_json(plan(inputs()))
     assert json.loads(run.stdout)["episode"] == "e1"

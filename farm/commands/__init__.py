@@ -1,0 +1,11 @@
+"""One file per group of commands; `mount` puts them all under `farm`."""
+
+import typer
+
+
+def mount(app: typer.Typer) -> None:
+    """Add every command to the application."""
+    from farm.commands import planning, rendering
+
+    planning.mount(app)
+    rendering.mount(app)

@@ -1,0 +1,140 @@
+"""How the segments of a shot reach each other, and how one goes on after a kill: small objects in the store, put once.
+
+halo/SHOT/SPLIT/step-07/segment-3    the latents that other segments need after step 7
+state/SEGMENT/step-07                everything the segment itself needs to go on after step 7
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from safetensors.torch import load, save
+
+from model.exchange import Read
+from model.sampler import Checkpoint, Predictions, select
+from tasks.errors import TransientError
+from tasks.plan.keys import digest
+from tasks.plan.types import SegmentPlan, ShotPlan
+from tasks.store.types import Store
+
+
+class Yielded(TransientError):
+    """A neighbour's latents did not come in time; the segment is saved and will be scheduled again."""
+
+
+def pack_predictions(predictions: Predictions) -> bytes:
+    """Return predictions as one safetensors object: latents (m, c, h, w) and index (m, 2): window, latent."""
+    keys = sorted(predictions)
+    latents = torch.stack([predictions[key] for key in keys]).cpu().contiguous()
+    return save({"latents": latents, "index": torch.tensor(keys, dtype=torch.int32)})
+
+
+def unpack_predictions(data: bytes, device: torch.device | str = "cpu") -> Predictions:
+    """Return what `pack_predictions` packed."""
+    tensors = load(data)
+    index: list[list[int]] = tensors["index"].tolist()
+    latents = tensors["latents"].to(device)
+    return {(window, latent): latents[i] for i, (window, latent) in enumerate(index)}
+
+
+def halo_prefix(shot: ShotPlan) -> str:
+    """Return where the segments of a shot, split as it is, leave their latents for each other."""
+    return f"halo/{shot.key}/{digest([s.key for s in shot.segments])[:16]}"
+
+
+@dataclass(frozen=True, eq=False)
+class StoreExchange:
+    """`model.sampler.Exchange` through the object store; put-once objects make every message idempotent."""
+
+    store: Store
+    prefix: str
+    wait_seconds: float = 600.0
+    check: Callable[[], None] = lambda: None  # raises when this pod has to stop
+    clock: Callable[[], float] = time.monotonic
+    arrived: threading.Condition = field(default_factory=threading.Condition)  # wakes segments of the same process
+
+    def publish(self, step_index: int, segment: int, predictions: Predictions) -> None:
+        """Put the latents that others need after a step."""
+        if predictions:
+            self.store.put_once(self._key(step_index, segment), pack_predictions(predictions))
+            with self.arrived:
+                self.arrived.notify_all()
+
+    def read(self, step_index: int, reads: Sequence[Read]) -> Predictions:
+        """Return what other segments predicted at a step, waiting for it.
+
+        Raises: Yielded after `wait_seconds`, and whatever `check` raises.
+        """
+        found: Predictions = {}
+        for read in reads:
+            data = self._wait_for(self._key(step_index, read.segment))
+            found |= select(unpack_predictions(data), read.pieces)
+        return found
+
+    def _key(self, step_index: int, segment: int) -> str:
+        return f"{self.prefix}/step-{step_index:02d}/segment-{segment}"
+
+    def _wait_for(self, key: str) -> bytes:
+        deadline = self.clock() + self.wait_seconds
+        for pause in _pauses():
+            self.check()
+            if self.store.exists(key):
+                return self.store.get(key)
+            if self.clock() > deadline:
+                raise Yielded(
+                    f"{key} did not come within {self.wait_seconds:.0f} s; this segment saved its step and yields"
+                )
+            with self.arrived:
+                self.arrived.wait(pause)
+        raise AssertionError("pauses never end")
+
+
+def _pauses() -> Iterator[float]:
+    pause = 0.005
+    while True:
+        yield pause
+        pause = min(pause * 1.5, 0.5)
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """A segment's newest step in the store; older ones are deleted once a newer one is there."""
+
+    store: Store
+    segment: SegmentPlan
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Keep a step."""
+        self.store.put_once(self._key(checkpoint.step_index), pack_predictions(checkpoint.predictions))
+        if checkpoint.step_index:
+            self.store.delete(self._key(checkpoint.step_index - 1))
+
+    def newest(self, device: torch.device | str) -> Checkpoint | None:
+        """Return the newest step that was kept, if any."""
+        stats = list(self.store.list(self._prefix))
+        if not stats:
+            return None
+        key = stats[-1].key
+        return Checkpoint(int(key.rsplit("-", 1)[1]), unpack_predictions(self.store.get(key), device))
+
+    def clear(self) -> None:
+        """Delete every step."""
+        for stat in list(self.store.list(self._prefix)):
+            self.store.delete(stat.key)
+
+    @property
+    def _prefix(self) -> str:
+        return f"state/{self.segment.key}/"
+
+    def _key(self, step_index: int) -> str:
+        return f"{self._prefix}step-{step_index:02d}"
+
+
+def clear_halos(store: Store, shot: ShotPlan) -> int:
+    """Delete a published shot's messages; return how many."""
+    stats = list(store.list(f"halo/{shot.key}/"))
+    for stat in stats:
+        store.delete(stat.key)
+    return len(stats)

