@@ -4,7 +4,7 @@ c channels, t latents of the window, h w latent height and width; g guidance sca
 """
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
@@ -15,6 +15,7 @@ from model.windows import Window
 Branch = Literal["uncond", "cond"]
 
 
+@runtime_checkable
 class BranchNetwork(Protocol):
     """A network that is told which branch of the guidance pair to compute, one window at a time."""
 

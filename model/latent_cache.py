@@ -8,7 +8,7 @@ later window's features stay (pinned by test_the_released_sampler_around_the_toy
 """
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -28,6 +28,7 @@ class Features:
     text: Float[Tensor, "s d"]
 
 
+@runtime_checkable
 class FeatureNetwork(Protocol):
     """A network cut in two: everything up to the stored features, and the head."""
 

@@ -6,7 +6,7 @@ two steps. Predictions are kept per (window, latent), because the release averag
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -21,12 +21,14 @@ State = Mapping[int, Tensor]  # latent -> [c, h, w]
 Predictions = dict[tuple[int, int], Tensor]  # (window index, latent) -> [c, h, w]
 
 
+@runtime_checkable
 class Denoiser(Protocol):
     """Anything that says where a window's latents should move: the network, guided and conditioned, or a toy."""
 
     def velocity(self, x: Tensor, window: Window, step: Step) -> Tensor: ...  # [c, t, h, w] both
 
 
+@runtime_checkable
 class Exchange(Protocol):
     """How the segments of a shot reach each other: object storage, a dictionary in a test."""
 
