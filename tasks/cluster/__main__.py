@@ -1,0 +1,140 @@
+"""The cluster's own commands: `python -m tasks.cluster {preflight,sweep,drain,undrain,pool,templates}`."""
+
+import argparse
+import asyncio
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from tasks.cluster.api import KubeApi, connect
+from tasks.cluster.drain import cordon, nodes_of, uncordon, wait_until_empty
+from tasks.cluster.facts import read_facts
+from tasks.cluster.job_template import write_templates
+from tasks.cluster.pool_shape import CPU_POOL, GPU_POOL, RENDER_NAMESPACE, PoolShape
+from tasks.cluster.pools import ensure_pool, pause_pool
+from tasks.cluster.preflight import Finding, needed_permissions, preflight
+from tasks.cluster.sweep_round import sweep
+from tasks.errors import FarmError
+
+POOLS = (CPU_POOL.pool, GPU_POOL.pool)
+
+
+def check_cluster(api: KubeApi, shapes: tuple[PoolShape, ...] = (CPU_POOL, GPU_POOL)) -> list[Finding]:
+    """Return every finding about a cluster, errors first. Raises: ClusterError when it does not answer."""
+    render = shapes[0].namespace
+    return preflight(read_facts(api, render, needed_permissions(render)), shapes)
+
+
+def _preflight(given: argparse.Namespace) -> int:
+    gpu = replace(GPU_POOL, weights_digest=given.weights_digest, gpus=given.gpus)
+    shapes = tuple(
+        replace(shape, namespace=given.namespace, kueue_queue=shape.pool if given.kueue else "")
+        for shape in (CPU_POOL, gpu)
+    )
+    findings = check_cluster(connect(given.context), shapes)
+    print("\n".join(str(finding) for finding in findings))
+    return 1 if any(finding.level == "error" for finding in findings) else 0
+
+
+def _sweep(given: argparse.Namespace) -> int:
+    async def round_() -> int:
+        from prefect.client.orchestration import get_client
+
+        async with get_client() as prefect:
+            found = await sweep(prefect, connect(given.context), given.namespace, POOLS, apply=given.apply)
+        for verdict in found:
+            print(f"{verdict.kind}: {verdict.run_id}: {verdict.sentence}")
+        print(f"{len(found)} {'put right' if given.apply else 'found'}")
+        return 0
+
+    return asyncio.run(round_())
+
+
+def _drain(given: argparse.Namespace) -> int:
+    api = connect(given.context)
+    nodes = nodes_of(list(api.list("/api/v1/nodes", labels=given.nodes)))
+    asyncio.run(_pause(given.pool, paused=True))
+    print(f"paused {given.pool}; cordoned {', '.join(cordon(api, nodes)) or 'nothing new'}")
+    wait, evicting = given.wait_seconds, given.evict
+    left = wait_until_empty(api, given.namespace, given.pool, nodes, wait_seconds=wait, evicting=evicting)
+    print(f"still running: {', '.join(left)}" if left else f"{len(nodes)} nodes are empty")
+    return 1 if left else 0
+
+
+def _undrain(given: argparse.Namespace) -> int:
+    print(f"opened {', '.join(uncordon(connect(given.context))) or 'nothing'}")
+    asyncio.run(_pause(given.pool, paused=False))
+    return 0
+
+
+async def _pause(pool: str, *, paused: bool) -> None:
+    from prefect.client.orchestration import get_client
+
+    async with get_client() as prefect:
+        await pause_pool(prefect, pool, paused)
+
+
+def _pool(given: argparse.Namespace) -> int:
+    async def ensure() -> str:
+        from prefect.client.orchestration import get_client
+
+        async with get_client() as prefect:
+            return await ensure_pool(prefect, given.pool, json.loads(given.template.read_text()))
+
+    print(f"{given.pool}: {asyncio.run(ensure())}")
+    return 0
+
+
+def _templates(given: argparse.Namespace) -> int:
+    chosen = {"weights_digest": given.weights_digest, "image": given.image}
+    print("\n".join(map(str, write_templates(given.folder, kueue=given.kueue, **chosen))))
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser; each command's namespace carries the function that runs it as `run`."""
+    top = argparse.ArgumentParser(prog="python -m tasks.cluster", description=__doc__)
+    commands = top.add_subparsers(required=True)
+
+    def command(name: str, run: object, text: str, *, pool: bool = False) -> argparse.ArgumentParser:
+        made = commands.add_parser(name, help=text, description=text)
+        made.set_defaults(run=run)
+        made.add_argument("--context", default="", help="context of KUBECONFIG")
+        made.add_argument("--namespace", default=RENDER_NAMESPACE, help="where the renderers run")
+        if pool:
+            made.add_argument("pool", nargs="?", default=GPU_POOL.pool)
+        return made
+
+    check = command("preflight", _preflight, "Say whether this cluster can render.")
+    check.add_argument("--gpus", type=int, default=GPU_POOL.gpus)
+    sweeping = command("sweep", _sweep, "Find, and with --apply put right, orphaned Jobs and stuck or lost runs.")
+    sweeping.add_argument("--apply", action="store_true")
+    draining = command("drain", _drain, "Pause the pool, cordon the GPU nodes, wait until they are empty.", pool=True)
+    draining.add_argument("--nodes", default="", help="label selector; default: every node with GPUs")
+    draining.add_argument("--evict", action="store_true", help="have pods save their step and go, instead of waiting")
+    draining.add_argument("--wait-seconds", type=float, default=3600.0)
+    command("undrain", _undrain, "Open the nodes that a drain closed and resume the pool.", pool=True)
+    pool = command("pool", _pool, "Make a work pool, or give it this template.", pool=True)
+    pool.add_argument("--template", type=Path, required=True)
+    templates = command("templates", _templates, "Write the pools' base job templates.")
+    templates.add_argument("--folder", type=Path, required=True)
+    templates.add_argument("--image", default="", help="the renderer's image")
+    for chosen in (check, templates):
+        chosen.add_argument("--weights-digest", default="", help="sha256 of the weights; empty: the puppet profile")
+        chosen.add_argument("--kueue", action="store_true", help="Kueue owns admission")
+    return top
+
+
+def main(arguments: list[str]) -> int:
+    """Run one command; print a farm error as one sentence and return 1."""
+    given = parser().parse_args(arguments)
+    try:
+        return int(given.run(given))
+    except FarmError as exc:
+        print(f"error: {exc}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
