@@ -1,7 +1,7 @@
 """Speech into the picture: the audio projection and the face-aware audio adapter.
 
 b batch, f audio frames = 4 t - 3, t latents, n tokens of one latent, k keys of one latent (16, and 40 extended),
-r rows, l layers, w audio width, d hidden width, a adapter width.
+r rows, l layers, w audio width, d hidden width, a adapter width, kv = 2 a keys and values.
 """
 
 import torch
@@ -55,7 +55,7 @@ def group_frames(tokens: Float[Tensor, "b f k d"]) -> Float[Tensor, "b t four_k 
     return grouped
 
 
-def cross_attention(q: Float[Tensor, "*b n a"], keys: Float[Tensor, "*b k 2*a"]) -> Float[Tensor, "*b n a"]:
+def cross_attention(q: Float[Tensor, "*b n a"], keys: Float[Tensor, "*b k kv"]) -> Float[Tensor, "*b n a"]:
     """Attend from tokens to the keys of their own latent: one head as wide as the adapter, softmax in float32.
 
     q and k are scaled by width ** -1/4 each, as released, so that half precision does not overflow.
@@ -86,12 +86,12 @@ class AudioAdapter(nn.Module):
         out: Tensor = self.to_q(self.norm2(y))
         return out
 
-    def keys(self, tokens: Float[Tensor, "*b k d"]) -> Float[Tensor, "*b k 2*a"]:
+    def keys(self, tokens: Float[Tensor, "*b k d"]) -> Float[Tensor, "*b k kv"]:
         """Return keys and values of audio tokens; they depend on the audio alone."""
         out: Tensor = self.to_kv(self.norm1(tokens))
         return out
 
-    def keys_extended(self, tokens: Float[Tensor, "*b k d"]) -> Float[Tensor, "*b k 2*a"]:
+    def keys_extended(self, tokens: Float[Tensor, "*b k d"]) -> Float[Tensor, "*b k kv"]:
         """Return keys and values of the extended tokens."""
         out: Tensor = self.to_kv_ext(self.norm1(tokens))
         return out

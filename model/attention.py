@@ -9,7 +9,7 @@ has to talk to the others. `Layout` tells it where its image tokens end.
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -29,6 +29,7 @@ class Layout:
     key_mask: Bool[Tensor, "b n"] | None = None
 
 
+@runtime_checkable  # the shape checker of the tests asks
 class Attention(Protocol):
     """Joint attention over image and text tokens, scaled by head width ** -1/2."""
 

@@ -76,13 +76,13 @@ class FinalLayer(nn.Module):
         self.linear = Linear(hidden, channels * patch * patch)
         self.adaLN_modulation = nn.Sequential(nn.SiLU(), Linear(hidden, 2 * hidden))
 
-    def modulation(self, vec: Float[Tensor, "b d"]) -> Float[Tensor, "b 2*d"]:
+    def modulation(self, vec: Float[Tensor, "b d"]) -> Float[Tensor, "b fd"]:
         """Return shift and scale side by side."""
         out: Tensor = self.adaLN_modulation(vec)
         return out
 
     def forward(
-        self, x: Float[Tensor, "b n d"], modulation: Float[Tensor, "b 2*d"], grid: tuple[int, int, int]
+        self, x: Float[Tensor, "b n d"], modulation: Float[Tensor, "b fd"], grid: tuple[int, int, int]
     ) -> Float[Tensor, "b c t h w"]:
         """Return the velocity on the latent grid; `grid` is (t, token rows, token columns)."""
         shift, scale = modulation.chunk(2, dim=-1)

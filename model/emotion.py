@@ -1,6 +1,6 @@
 """The audio emotion module: a face's expression taken from a picture (Eq. 6, arXiv:2505.20156).
 
-m tokens of a picture, n tokens of one latent, d hidden width, a adapter width.
+m tokens of a picture, n tokens of one latent, d hidden width, a adapter width, kv = 2 a keys and values.
 The release has no such tensors: gamma starts at zero, so that weights without them give the released result.
 """
 
@@ -31,12 +31,12 @@ class EmotionAdapter(nn.Module):
         out: Tensor = self.to_q(self.norm2(y))
         return out
 
-    def keys(self, tokens: Float[Tensor, "*b m d"]) -> Float[Tensor, "*b m 2*a"]:
+    def keys(self, tokens: Float[Tensor, "*b m d"]) -> Float[Tensor, "*b m kv"]:
         """Return keys and values of a picture's tokens; they depend on the picture alone."""
         out: Tensor = self.to_kv(self.norm1(tokens))
         return out
 
-    def forward(self, q: Float[Tensor, "*b n a"], keys: Float[Tensor, "*b m 2*a"]) -> Float[Tensor, "*b n d"]:
+    def forward(self, q: Float[Tensor, "*b n a"], keys: Float[Tensor, "*b m kv"]) -> Float[Tensor, "*b n d"]:
         """Return gamma x what one picture says to the tokens."""
         out: Tensor = self.gamma * self.to_out(cross_attention(q, keys))
         return out

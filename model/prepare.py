@@ -1,7 +1,7 @@
 """Reading conditions: text, plate, voices and numbers to what the blocks read. The network's base class.
 
 b batch, v voices, c latent channels, t latents, h w latent size, n tokens of one latent, s text rows, f audio frames,
-d hidden width, a adapter width.
+d hidden width, a adapter width, kv = 2 a keys and values.
 """
 
 from collections.abc import Sequence
@@ -122,7 +122,7 @@ class ConditionReader(nn.Module):
             for block in self.audio_adapter_blocks
         )
 
-    def emotion_keys(self, pictures: Float[Tensor, "e c h w"]) -> tuple[Float[Tensor, "e k 2*a"], ...]:
+    def emotion_keys(self, pictures: Float[Tensor, "e c h w"]) -> tuple[Float[Tensor, "e k kv"], ...]:
         """Return keys and values of emotion pictures, FC(E) of Eq. 6, for every adapter."""
         tokens = self.emo_fc(self.emo_in(pictures[:, :, None]))
         return tuple(block.keys(tokens) for block in self.emotion_blocks)
@@ -134,9 +134,9 @@ class ConditionReader(nn.Module):
         audio = stack_audio(conditions)
         batch = len(conditions)
         tokens = self.audio_tokens(audio.flatten(0, 1))
-        keys = self.audio_keys(tuple(group_frames(part) for part in tokens))  # each (v b, t, k, 2a)
+        keys = self.audio_keys(tuple(group_frames(part) for part in tokens))  # each (v b, t, k, kv)
         pictures = stack_pictures(conditions)
-        felt = None if pictures is None else self.batched_emotion_keys(pictures)  # each (v, b, e, k, 2a)
+        felt = None if pictures is None else self.batched_emotion_keys(pictures)  # each (v, b, e, k, kv)
         voices = []
         for index, row in enumerate(voices_in_order(conditions)):
             mine = slice(index * batch, (index + 1) * batch)
@@ -153,7 +153,7 @@ class ConditionReader(nn.Module):
         return tuple(voices)
 
     def batched_emotion_keys(self, pictures: Float[Tensor, "v b e c h w"]) -> tuple[Tensor, ...]:
-        """Return (v, b, e, k, 2a) for every adapter.
+        """Return (v, b, e, k, kv) for every adapter.
 
         Raises ValueError when the network has no emotion module.
         """

@@ -1,7 +1,7 @@
 """The voices of a batch, ready for the adapters, and what they add to the image tokens.
 
 v voices, b batch, t latents, n tokens of one latent, m tokens computed of one latent, f audio frames, k keys,
-e pictures, d hidden width, a adapter width.
+e pictures, d hidden width, a adapter width, kv = 2 a keys and values.
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,10 +28,10 @@ class PreparedVoice:
     """
 
     gain: Float[Tensor, "b t n"]
-    audio: tuple[tuple[Tensor, ...], ...]  # each (b, t, k, 2a)
+    audio: tuple[tuple[Tensor, ...], ...]  # each (b, t, k, kv)
     emotion_gain: Float[Tensor, "b t n"] | None = None
     emotion_index: Int[Tensor, "b t"] | None = None
-    emotion: tuple[Tensor, ...] | None = None  # each (b, e, k, 2a)
+    emotion: tuple[Tensor, ...] | None = None  # each (b, e, k, kv)
     tokens: Int[Tensor, "b t m"] | None = None
 
     def with_emotion(
@@ -145,7 +145,7 @@ def inject(
     for voice in felt:
         assert voice.emotion is not None and voice.emotion_index is not None and voice.emotion_gain is not None
         items = torch.arange(len(y), device=y.device)[:, None]
-        keys = voice.emotion[index][items, voice.emotion_index]  # (b, t, k, 2a)
+        keys = voice.emotion[index][items, voice.emotion_index]  # (b, t, k, kv)
         gain = voice.emotion_gain[..., None]
         if voice.tokens is None:
             assert q is not None
