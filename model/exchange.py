@@ -8,7 +8,7 @@ covered latents are averaged, so that every reader averages the same values in t
 
 Circular modes use drifting ownership: the windows of a segment move with the borders, so it reads exactly the last
 `shift_latents` of its left neighbour's latents. Guarded windows cannot drift over the shot's ends: there a segment
-takes the windows between the borders nearest to its home range.
+keeps its place, and the odd window that some steps have goes where it delays least.
 """
 
 from collections.abc import Sequence
@@ -71,8 +71,7 @@ def segment_windows(
     shares = _shares(shot, segments)
     windows = plan_windows(shot, step, fusion)
     if fusion.mode == "guarded":
-        cuts = _nearest_cuts([w.latents[0] for w in windows], shares, shot.total)
-        return tuple(windows[a:b] for a, b in pairwise(cuts))
+        return tuple(windows[a:b] for a, b in pairwise(_guarded_cuts(windows, shares, shot.total)))
     f = window_latents(shot, fusion)
     drift = (fusion.shift_latents * step) // f * (1 if fusion.direction == "backward" else -1)
     places = [windows[(place - drift) % shot.num_windows] for place in range(shot.num_windows)]
@@ -127,18 +126,25 @@ def _owned(
     return segment_windows(shot, step if moves is None else moves[step], fusion, segments)
 
 
-def _nearest_cuts(starts: Sequence[int], shares: Sequence[int], total: int) -> list[int]:
-    """Return the indices of the windows at which each segment begins: the border nearest to its home, one each.
+def _guarded_cuts(windows: Sequence[Window], shares: Sequence[int], total: int) -> list[int]:
+    """Return the indices of the windows at which each segment begins.
 
-    Homes are the borders of the shares on an unmoved, even grid. Nearest is also cheapest: a border cannot drift for
-    ever, so it must jump back by f - shift whenever it has moved out of its cell, and the cell is centred on home.
+    Every segment has the windows of its share. Where guarded fusion made one more, that segment takes it which keeps
+    the longest segment shortest, then the borders nearest to where they would be on an unmoved, even grid: a border
+    cannot drift for ever, so it jumps back by a window less the shift, and cells centred on home make that cheapest.
     """
-    cuts = [0]
-    for s in range(1, len(shares)):
-        home = total * sum(shares[:s]) / sum(shares)
-        candidates = range(cuts[-1] + 1, len(starts) - (len(shares) - s) + 1)
-        cuts.append(min(candidates, key=lambda k: (abs(starts[k] - home), k)))
-    return [*cuts, len(starts)]
+    starts = [*(w.latents[0] for w in windows), total]
+    homes = [total * sum(shares[:s]) / sum(shares) for s in range(len(shares) + 1)]
+    extra = len(windows) - sum(shares)
+    candidates = [
+        [sum(shares[:s]) + (extra if s > taker else 0) for s in range(len(shares) + 1)] for taker in range(len(shares))
+    ]
+
+    def cost(cuts: list[int]) -> tuple[int, float]:
+        longest = max(starts[b] - starts[a] for a, b in pairwise(cuts))
+        return longest, sum(abs(starts[cut] - home) for cut, home in zip(cuts, homes))
+
+    return min(candidates, key=cost)
 
 
 def _reads(before: tuple[tuple[Window, ...], ...], now: tuple[tuple[Window, ...], ...]) -> tuple[tuple[Read, ...], ...]:

@@ -1,6 +1,6 @@
 """The denoising loop of a shot, whole or shared by several pods, to the same bits.
 
-c channels, t latents of a window, h w latent height and width, m latents of a message; state: the latents between
+c channels, t latents of a window, h w latent height and width; state: the latents between
 two steps. Predictions are kept per (window, latent), because the release averages what two windows cover.
 """
 
@@ -143,22 +143,6 @@ def select(predictions: Predictions, pieces: Iterable[Piece]) -> Predictions:
     """Return the predictions that `pieces` name."""
     keys = [(piece.window, latent) for piece in pieces for latent in piece.latents]
     return {key: predictions[key] for key in keys}
-
-
-def pack(predictions: Predictions, pieces: Iterable[Piece]) -> Float[Tensor, "m c h w"]:
-    """Return the predictions that `pieces` name as one tensor, in their order: a message."""
-    return torch.stack(list(select(predictions, pieces).values()))
-
-
-def unpack(message: Float[Tensor, "m c h w"], pieces: Iterable[Piece]) -> Predictions:
-    """Return what `pack` packed.
-
-    Raises: ValueError when the message does not hold as many latents as the pieces name.
-    """
-    keys = [(piece.window, latent) for piece in pieces for latent in piece.latents]
-    if len(keys) != len(message):
-        raise ValueError(f"a message of {len(message)} latents was read as {len(keys)}; it belongs to another plan")
-    return dict(zip(keys, message))
 
 
 class Alone:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.exchange import even_shares, plan_exchange, plan_result, segment_windows
-from model.windows import FusionConfig, ShotLatents, plan_windows, shot_latents
+from model.windows import FusionConfig, ShotLatents, num_frames_for_latents, plan_windows, shot_latents
 
 fusions = st.builds(
     FusionConfig,
@@ -113,17 +113,35 @@ def test_released_lengths_read_the_shift_and_the_twice_covered_latents(total, mo
     assert min(reads) == 10
 
 
-def test_guarded_segments_read_no_more_than_a_fixed_split_of_the_windows_would():
-    fusion = FusionConfig("guarded", 33, 10, max_window_latents=49)
-    shot = shot_latents(4 * 33 * 8, fusion)
+@given(shared_shots(), st.integers(0, 30))
+def test_guarded_segments_keep_their_share_and_one_may_take_one_window_more(shared, step):
+    shot, fusion, shares = shared
+    fusion = FusionConfig("guarded", fusion.window_latents, fusion.shift_latents, fusion.direction)
+    shot = ShotLatents(shot.kept, shot.kept, -(-shot.kept // 6))
+    shares = even_shares(shot.num_windows, min(len(shares), shot.num_windows))
+    more = [len(part) - share for part, share in zip(segment_windows(shot, step, fusion, shares), shares)]
+    assert sorted(more)[:-1] == [0] * (len(shares) - 1)
+    assert max(more) in (0, 1)
 
-    def fixed(step):
-        windows = plan_windows(shot, step, fusion)
-        return [{latent for w in windows[2 * s : 2 * s + 2] for latent in w.latents} for s in range(4)]
 
-    nearest = sum(p.num_latents_read for step in range(1, 50) for p in plan_exchange(shot, fusion, step, 4))
-    by_index = sum(len(now - then) for i in range(1, 50) for now, then in zip(fixed(i), fixed(i - 1)))
-    assert nearest <= by_index
+def test_the_odd_window_of_guarded_fusion_costs_at_most_half_a_window():
+    fusion = FusionConfig("guarded", 33, 10)
+    shot = shot_latents(num_frames_for_latents(33 * 12), fusion)
+    loads = [
+        max(sum(len(window.latents) for window in part) for part in segment_windows(shot, step, fusion, 12))
+        for step in range(33)
+    ]
+    assert max(loads) <= 33 + 16
+    assert sum(loads) / 33 / 33 < 1.26
+
+
+def test_guarded_segments_read_from_neighbours_alone():
+    fusion = FusionConfig("guarded", 33, 10)
+    shot = shot_latents(num_frames_for_latents(33 * 8), fusion)
+    for step in range(1, 50):
+        for part in plan_exchange(shot, fusion, step, 4):
+            assert all(abs(read.segment - part.segment) == 1 for read in part.reads)
+            assert part.num_latents_read <= 33
 
 
 def test_windows_that_hold_still_exchange_nothing():
