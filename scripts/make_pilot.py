@@ -9,6 +9,7 @@ from pathlib import Path
 from string import Template
 
 import numpy as np
+import numpy.typing as npt
 import soundfile
 from PIL import Image
 
@@ -20,6 +21,7 @@ from tasks.puppet.world import Stand, draw_frame, draw_plate, draw_portrait, fac
 
 FOLDER = Path(__file__).parent.parent / "examples" / "pilot"
 RATE = 16_000
+Floats = npt.NDArray[np.float64]
 CAST_SEED = 529
 WIDTH, HEIGHT = 192, 128
 LEVEL_DB = -23.0  # RMS of every line: two microphones, one conversation
@@ -70,13 +72,13 @@ def write_sound(folder: Path) -> None:
         samples = read_line(line)
         start = round(line.at * RATE)
         stems[line.character][start : start + len(samples)] += samples
-    tracks = {name: to_int16(samples) for name, samples in stems.items()}
+    tracks: dict[str, npt.NDArray[np.int16]] = {name: to_int16(samples) for name, samples in stems.items()}
     tracks["mix"] = tracks["ana"] + tracks["ben"]
-    for name, samples in tracks.items():
-        soundfile.write(folder / f"{name}.wav", samples, RATE, subtype="PCM_16")
+    for name, track in tracks.items():
+        soundfile.write(folder / f"{name}.wav", track, RATE, subtype="PCM_16")
 
 
-def read_line(line: Line) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
+def read_line(line: Line) -> Floats:
     """Return the line's samples at the common level, faded at both ends: (samples,)."""
     samples, rate = soundfile.read(FOLDER / "audio" / "lines" / line.file, dtype="float64")
     if rate != RATE:
@@ -90,7 +92,7 @@ def read_line(line: Line) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
     return np.asarray(part)
 
 
-def to_int16(samples: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> "np.ndarray[tuple[int], np.dtype[np.int16]]":
+def to_int16(samples: Floats) -> npt.NDArray[np.int16]:
     """Return float samples as 16-bit ones."""
     return np.round(samples * 32767).astype(np.int16)
 
@@ -117,7 +119,7 @@ def flow(box: FaceBox) -> str:
     return f"{{x: {box.x:.3f}, y: {box.y:.3f}, w: {box.w:.3f}, h: {box.h:.3f}}}"
 
 
-def save(picture: "np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]", path: Path) -> None:
+def save(picture: npt.NDArray[np.uint8], path: Path) -> None:
     """Write (height, width, 3) RGB as PNG."""
     Image.fromarray(picture).save(path, optimize=True)
 

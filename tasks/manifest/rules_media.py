@@ -122,6 +122,7 @@ def _sounds(manifest: Manifest, facts: Mapping[str, MediaFact]) -> Iterator[Find
     if mix is not None and manifest.output.container == "mp4" and mix.sample_rate not in AAC_RATES:
         message = f"the mix has {mix.sample_rate} samples per second, AAC knows {', '.join(map(str, AAC_RATES))}"
         yield Finding(("audio", "mix"), "mix-sample-rate", message + "; resample it or write container: mov")
+    yield from _one_rate(manifest, facts)
     for key, stem in audio.stems.items():
         fact = facts.get(stem)
         if mix is not None and sound is not None and fact is not None and fact.seconds > sound + OVERHANG_SECONDS:
@@ -137,6 +138,18 @@ def _sounds(manifest: Manifest, facts: Mapping[str, MediaFact]) -> Iterator[Find
             if fact is not None and fact.seconds > seconds + OVERHANG_SECONDS:
                 message = f"the stem of {key!r} lasts {fact.seconds:.2f} s, shot {shot.id!r} {seconds:.2f} s; cut it"
                 yield Finding(("shots", index, "stems", key), "stem-past-shot", message + " or lengthen the shot")
+
+
+def _one_rate(manifest: Manifest, facts: Mapping[str, MediaFact]) -> Iterator[Finding]:
+    """Without a mix the film carries the stems' sum, and a sum needs one sample rate."""
+    if manifest.audio.mix is not None:
+        return
+    uses = [use for use in media_uses(manifest) if "stems" in use.path and use.text in facts]
+    for use in uses[1:]:
+        first, rate = facts[uses[0].text].sample_rate, facts[use.text].sample_rate
+        if rate != first:
+            message = f"{use.text!r} has {rate} samples per second, {uses[0].text!r} {first}, and there is no mix"
+            yield Finding(use.path, "stem-sample-rates", message + "; resample one or give audio.mix")
 
 
 def _turns(manifest: Manifest, media: Media, declared: Declared) -> Iterator[Finding]:

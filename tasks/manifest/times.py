@@ -29,7 +29,10 @@ def sound_seconds(manifest: Manifest, facts: Mapping[str, MediaFact]) -> float |
 
 
 def shot_spans(manifest: Manifest, facts: Mapping[str, MediaFact]) -> tuple[Span, ...]:
-    """Return every shot's span. A length left out is filled from the next start, own stems, or the sound's end."""
+    """Return every shot's span. A length left out is filled from the next start, own stems, or the sound's end.
+
+    A last shot that ends within a frame of the sound ends with it: durations are written with few digits.
+    """
     sound = sound_seconds(manifest, facts)
     spans: list[Span] = []
     cursor: float | None = 0.0
@@ -37,6 +40,8 @@ def shot_spans(manifest: Manifest, facts: Mapping[str, MediaFact]) -> tuple[Span
         start = cursor if shot.start_seconds is None else shot.start_seconds
         cursor = _end(shot, start, following, sound, facts)
         spans.append(Span(start, cursor))
+    if sound is not None and cursor is not None and abs(cursor - sound) < 1 / manifest.episode.fps:
+        spans[-1] = Span(spans[-1].start_seconds, sound)
     return tuple(spans)
 
 
