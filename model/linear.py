@@ -70,3 +70,14 @@ class AffineNorm(nn.LayerNorm):
     def forward(self, input: Float[Tensor, "*b d"]) -> Float[Tensor, "*b d"]:  # noqa: A002, torch's own name
         """Normalise every vector of the last axis."""
         return F.layer_norm(input.float(), self.normalized_shape, self.weight.float(), self.bias.float(), self.eps)
+
+
+@torch.no_grad()
+def to_float8_(module: nn.Module) -> None:
+    """Turn the weight of every Linear below `module` into 8 bits with one scale per layer: largest value to 448."""
+    for layer in module.modules():
+        if isinstance(layer, Linear):
+            scale = (layer.weight.abs().amax().float() / torch.finfo(torch.float8_e4m3fn).max).to(torch.bfloat16)
+            rounded = (layer.weight.float() / scale).to(torch.float8_e4m3fn)
+            layer.weight = nn.Parameter(rounded, requires_grad=False)
+            layer.scale = scale

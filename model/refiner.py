@@ -90,8 +90,8 @@ class TextRefiner(nn.Module):
         self, text: Float[Tensor, "b s w"], valid: Bool[Tensor, "b s"], t: Float[Tensor, "b"]
     ) -> Float[Tensor, "b s d"]:
         """Refine; `valid` hides rows by place (the released mask has a hole, golden case B pins it)."""
-        weight = valid.to(text.dtype)[..., None]
-        mean = (text * weight).sum(1) / weight.sum(1)
+        weight = valid.float()[..., None]
+        mean = (text.float() * weight).sum(1) / weight.sum(1)  # float32: a sum of 800 rows leaves half precision
         c = self.t_embedder(t) + self.c_embedder(mean)
         x: Tensor = self.input_embedder(text).to(self.input_embedder.weight.dtype)
         mask = None if bool(valid.all()) else refiner_mask(valid)
