@@ -16,7 +16,7 @@ from model.residual_cache import ResidualCache
 from model.sampler import Take, sample
 from model.schedule import ScheduleConfig, plan_steps
 from model.shot import Prompt, ShotConditions, ShotVoice
-from model.tabled_network import SharedGuided, TabledNetwork
+from model.shot_network import SharedGuided, TabledNetwork
 from model.tables import build_tables, drop_tabled_weights_
 from model.windows import FusionConfig, plan_windows, shot_latents
 
