@@ -32,7 +32,7 @@ def _preflight(given: argparse.Namespace) -> int:
         replace(shape, namespace=given.namespace, kueue_queue=shape.pool if given.kueue else "")
         for shape in (CPU_POOL, gpu)
     )
-    findings = check_cluster(connect(given.context), shapes)
+    findings = check_cluster(connect(given.context, given.kubeconfig), shapes)
     print("\n".join(str(finding) for finding in findings))
     return 1 if any(finding.level == "error" for finding in findings) else 0
 
@@ -42,7 +42,9 @@ def _sweep(given: argparse.Namespace) -> int:
         from prefect.client.orchestration import get_client
 
         async with get_client() as prefect:
-            found = await sweep(prefect, connect(given.context), given.namespace, POOLS, apply=given.apply)
+            found = await sweep(
+                prefect, connect(given.context, given.kubeconfig), given.namespace, POOLS, apply=given.apply
+            )
         for verdict in found:
             print(f"{verdict.kind}: {verdict.run_id}: {verdict.sentence}")
         print(f"{len(found)} {'put right' if given.apply else 'found'}")
@@ -52,7 +54,7 @@ def _sweep(given: argparse.Namespace) -> int:
 
 
 def _drain(given: argparse.Namespace) -> int:
-    api = connect(given.context)
+    api = connect(given.context, given.kubeconfig)
     nodes = nodes_of(list(api.list("/api/v1/nodes", labels=given.nodes)))
     asyncio.run(_pause(given.pool, paused=True))
     print(f"paused {given.pool}; cordoned {', '.join(cordon(api, nodes)) or 'nothing new'}")
@@ -63,7 +65,7 @@ def _drain(given: argparse.Namespace) -> int:
 
 
 def _undrain(given: argparse.Namespace) -> int:
-    print(f"opened {', '.join(uncordon(connect(given.context))) or 'nothing'}")
+    print(f"opened {', '.join(uncordon(connect(given.context, given.kubeconfig))) or 'nothing'}")
     asyncio.run(_pause(given.pool, paused=False))
     return 0
 
@@ -100,7 +102,8 @@ def parser() -> argparse.ArgumentParser:
     def command(name: str, run: object, text: str, *, pool: bool = False) -> argparse.ArgumentParser:
         made = commands.add_parser(name, help=text, description=text)
         made.set_defaults(run=run)
-        made.add_argument("--context", default="", help="context of KUBECONFIG")
+        made.add_argument("--context", default="", help="a context of the kubeconfig")
+        made.add_argument("--kubeconfig", default="", help="default: the cluster we are in, else KUBECONFIG")
         made.add_argument("--namespace", default=RENDER_NAMESPACE, help="where the renderers run")
         if pool:
             made.add_argument("pool", nargs="?", default=GPU_POOL.pool)

@@ -88,18 +88,20 @@ class KubeApi:
         return True
 
 
-def connect(context: str = "") -> KubeApi:
-    """Return the API of the cluster this process is in, else of the one that KUBECONFIG names.
+def connect(context: str = "", kubeconfig: str = "") -> KubeApi:
+    """Return the API of the cluster this process is in, else of the one that KUBECONFIG, or the argument, names.
 
     Raises: ConfigError when neither is there.
     """
     from kubernetes import client, config
 
     try:
+        if context or kubeconfig:
+            raise config.ConfigException("another cluster is named")
         config.load_incluster_config()
     except config.ConfigException:
         try:
-            config.load_kube_config(context=context or None)
+            config.load_kube_config(config_file=kubeconfig or None, context=context or None)
         except (config.ConfigException, OSError) as exc:
             raise ConfigError(f"no Kubernetes cluster: {exc}; set KUBECONFIG or run inside a pod") from exc
     return KubeApi(client.ApiClient())
