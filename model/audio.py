@@ -144,7 +144,7 @@ def encode_rows(samples: Samples, encoder: nn.Module, first_row: int, end_row: i
         yield states[chunk.keep_from - chunk.start : chunk.keep_to - chunk.start]
 
 
-def frame_row(frame_index: int, fps: float) -> int:
+def frame_row(frame_index: int, fps: float | int) -> int:
     """Return the row (20 ms) at which a video frame starts, rounded half up: 2f at 25 fps, 4f at 12.5 fps."""
     rate = Fraction(fps).limit_denominator(1001)  # 23.976 and friends are n / 1.001
     return int(frame_index * ROWS_PER_SECOND / rate + Fraction(1, 2))
@@ -153,7 +153,7 @@ def frame_row(frame_index: int, fps: float) -> int:
 def stream_windows(
     samples: Samples,
     encoder: nn.Module,
-    fps: float,
+    fps: float | int,
     num_frames: int,
     start_frame: int = 0,
     rows_per_frame: int = 10,
@@ -194,7 +194,7 @@ def _gather(rows: Float[Tensor, "s l d"], starts: Int[Tensor, "f"], num_rows: in
 def encode_track(
     samples: Samples,
     encoder: nn.Module,
-    fps: float,
+    fps: float | int,
     num_frames: int,
     start_frame: int = 0,
     rows_per_frame: int = 10,
@@ -207,6 +207,8 @@ def encode_track(
     return torch.cat(list(stream_windows(samples, encoder, fps, num_frames, start_frame, rows_per_frame)))
 
 
-def encode_silence(encoder: nn.Module, fps: float, num_frames: int, start_frame: int = 0) -> Float[Tensor, "f r l d"]:
+def encode_silence(
+    encoder: nn.Module, fps: float | int, num_frames: int, start_frame: int = 0
+) -> Float[Tensor, "f r l d"]:
     """Return the windows of a character who is present and says nothing: encoded zeros, not zero features."""
     return encode_track(torch.zeros(0), encoder, fps, num_frames, start_frame)

@@ -17,14 +17,14 @@ from model.sizes import latent_size
 
 RELEASED_MARGIN = 3.0  # both sides of the box times three: nine times its area
 
-Box = tuple[float, float, float, float]
+Box = tuple[float | int, float | int, float | int, float | int]
 
 
 class Face(NamedTuple):
     """A face and how far around it its voice may act; margin 1 is the box itself."""
 
     box: Box
-    margin: float = RELEASED_MARGIN
+    margin: float | int = RELEASED_MARGIN
 
 
 def whole_picture(width: int, height: int) -> Face:
@@ -47,7 +47,7 @@ def expand(face: Face, width: int, height: int) -> tuple[int, int, int, int]:
     return left, top, right, bottom
 
 
-def _span(start: float, size: float, margin: float, limit: int) -> tuple[int, int]:
+def _span(start: float | int, size: float | int, margin: float | int, limit: int) -> tuple[int, int]:
     centre, half = (start + start + size) // 2, margin * size // 2  # floored floats, as in the release
     return int(max(centre - half, 0)), int(min(centre + half, limit))
 
@@ -104,7 +104,9 @@ def moving_masks(tracks: Sequence[Sequence[Face | None]], width: int, height: in
     return torch.stack([made[faces] for faces in moments], dim=1)
 
 
-def track_face(keys: Sequence[tuple[int, Box]], num_latents: int, margin: float = RELEASED_MARGIN) -> tuple[Face, ...]:
+def track_face(
+    keys: Sequence[tuple[int, Box]], num_latents: int, margin: float | int = RELEASED_MARGIN
+) -> tuple[Face, ...]:
     """Return a face for every latent from (frame, box) keys in order: straight lines between them, still outside.
 
     Latent 0 shows frame 0; latent l shows frames 4l - 3 to 4l and takes the box of their middle.
@@ -114,7 +116,7 @@ def track_face(keys: Sequence[tuple[int, Box]], num_latents: int, margin: float 
     return tuple(Face(_box_at(keys, max(4 * latent - 1.5, 0.0)), margin) for latent in range(num_latents))
 
 
-def _box_at(keys: Sequence[tuple[int, Box]], frame: float) -> Box:
+def _box_at(keys: Sequence[tuple[int, Box]], frame: float | int) -> Box:
     if frame <= keys[0][0]:
         return keys[0][1]
     for (start, a), (end, b) in pairwise(keys):
