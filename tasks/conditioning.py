@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
-from model.facemask import shot_masks
 from PIL import Image
 from safetensors.torch import load, save
 from torch import Tensor
 
 from model.audio import encode_track
+from model.facemask import moving_masks, track_face
 from model.shot import Prompt, ShotConditions, ShotVoice
 from model.vae import encode_image, to_unit
 from model.windows import num_latents_for_frames, shot_latents
@@ -42,7 +42,7 @@ class Conditioner:
         positive = self._object("text", [shot.prompt, shot.plate_sha256], lambda: self._text(shot.prompt, shot))
         negative = self._object("text", ["", shot.plate_sha256], lambda: self._text("", shot))
         plate = self._object("plate", [shot.plate_sha256, *self._size], lambda: self._plate(shot.plate_sha256))
-        masks = self._object("mask", self._mask_facts(shot), lambda: self._masks(shot))["masks"]
+        masks = self._object("mask", self._mask_facts(shot), lambda: self._masks(shot)).get("masks", torch.zeros(0))
         num_latents = num_latents_for_frames(shot.num_frames)
         keys = [(key[0], key[1:]) for key in shot.motion_keys]
         motion = torch.tensor([_held(keys, latent) for latent in range(num_latents)])
@@ -94,11 +94,20 @@ class Conditioner:
         return [[who.face_keys, who.margin] for who in shot.characters] + [shot.num_latents, *self._size]
 
     def _masks(self, shot: ShotPlan) -> Tensors:
-        boxes = [
-            [_held(who.face_keys, latent) for latent in range(shot.num_latents if len(who.face_keys) > 1 else 1)]
+        width, height = self._size
+        moving = any(len(who.face_keys) > 1 for who in shot.characters)
+        tracks = [
+            track_face(
+                [
+                    (frame, (box.x * width, box.y * height, box.w * width, box.h * height))
+                    for frame, box in who.face_keys
+                ],
+                shot.num_latents if moving else 1,
+                1 + 2 * who.margin,
+            )
             for who in shot.characters
         ]
-        return {"masks": shot_masks(boxes, [who.margin for who in shot.characters], *self._size)}
+        return {"masks": moving_masks(tracks, width, height)} if tracks else {}
 
     def _voice(self, shot: ShotPlan, who: CharacterPlan, mask: Tensor) -> ShotVoice:
         turns = [

@@ -108,8 +108,9 @@ class Checkpoints:
     def save(self, checkpoint: Checkpoint) -> None:
         """Keep a step."""
         self.store.put_once(self._key(checkpoint.step_index), pack_predictions(checkpoint.predictions))
-        if checkpoint.step_index:
-            self.store.delete(self._key(checkpoint.step_index - 1))
+        for stat in list(self.store.list(self._prefix)):
+            if stat.key < self._key(checkpoint.step_index):
+                self.store.delete(stat.key)
 
     def newest(self, device: torch.device | str) -> Checkpoint | None:
         """Return the newest step that was kept, if any."""

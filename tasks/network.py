@@ -12,12 +12,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from model.conditions import Conditions
-from model.guidance import Branch
-from model.schedule import Step
-from model.shot import ShotConditions
 from model.transformer import VideoTransformer
-from model.windows import FusionConfig, Window
+from model.windows import FusionConfig
 from tasks.errors import ConfigError
 from tasks.plan.types import Plan
 from tasks.profiles import NETWORK_VERSION, PROFILES, Profile, SamplerSettings, plan_sampler, weights_folder
@@ -45,21 +41,6 @@ class Bundle:
     def sampler(self, plan: Plan) -> SamplerSettings:
         """Return a plan's sampler settings."""
         return plan_sampler(plan)
-
-
-@dataclass(frozen=True, eq=False)
-class ShotNetwork:
-    """The network told about one shot: `model.guidance.BranchNetwork`."""
-
-    bundle: Bundle
-    conditions: ShotConditions
-
-    def velocity(self, x: Tensor, window: Window, step: Step, branch: Branch) -> Tensor:
-        """Return the velocity of one window in one branch, (c, t, h, w) float32."""
-        told: Conditions = self.conditions.window(window, step, branch)
-        t = torch.tensor([step.t], device=x.device)
-        with torch.no_grad():
-            return self.bundle.transformer(x[None].float(), t, [told])[0]
 
 
 def pick_device(wanted: str) -> torch.device:
@@ -113,7 +94,6 @@ def load_bundle(profile: str, device: str, released: Path | None) -> Bundle:
 
 def _load_puppet(device: torch.device) -> Bundle:
     from model.text import hash_text
-
     from tasks.puppet.weights import load_parts
 
     profile = PROFILES["puppet"]

@@ -1,0 +1,94 @@
+"""A shot's latents to its picture file: decoded tile by tile, checked, encoded once, never whole in memory."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.vae import stream_frames
+from tasks.checks import ShotChecker, ShotFacts, Speaker, Verdict
+from tasks.encode import Container, PictureWriter
+from tasks.latents import ShotReader
+from tasks.plan.types import Plan, ShotPlan
+from tasks.sheet import ContactSheet
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from tasks.network import Bundle
+
+FramesDone = Callable[[int, int], None]  # frames done, frames in all
+
+
+@dataclass(frozen=True)
+class DecodedShot:
+    """What decoding a shot left in its folder."""
+
+    picture: Path
+    sheet: Path
+    verdict: Verdict
+
+
+def decode_shot(
+    plan: Plan,
+    shot: ShotPlan,
+    segments: Sequence[Path],
+    bundle: "Bundle",
+    folder: Path,
+    frames_done: FramesDone = lambda done, total: None,
+) -> DecodedShot:
+    """Decode, check and encode a shot into `folder`; memory does not depend on the shot's length.
+
+    `segments` are the files with its segments' latents. The verdict is not enforced here: ask it.
+    Raises: ObjectMissing when a latent is in no segment, MediaError when ffmpeg stops.
+    """
+    container: Container = "mov" if plan.output.container == "mov" else "mp4"
+    picture = folder / f"{shot.id}.{container}"
+    checker = ShotChecker(shot_facts(plan, shot))
+    sheet = ContactSheet(shot.num_frames, plan.fps, title=f"{plan.title}: {shot.id}")
+    reader = ShotReader(segments)
+    height, width = plan.height // 8, plan.width // 8
+    left = shot.num_frames
+    with PictureWriter(picture, plan.width, plan.height, plan.fps, container) as writer:
+        for decoded in stream_frames(bundle.vae, reader.read, shot.num_latents, height, width):
+            frames = unit_range(decoded[:left])
+            checker.feed(frames)
+            pixels = as_bytes(frames)
+            sheet.offer(pixels)
+            writer.write(pixels)
+            left -= len(pixels)
+            frames_done(shot.num_frames - left, shot.num_frames)
+    sheet.save(folder / f"{shot.id}.jpg")
+    return DecodedShot(picture, folder / f"{shot.id}.jpg", checker.verdict())
+
+
+def unit_range(decoded: "Tensor") -> NDArray[np.float32]:
+    """Return decoded frames (n, 3, h, w) of -1..1 as (n, h, w, 3) of 0..1, values that are no numbers kept."""
+    frames: NDArray[np.float32] = (decoded.float() / 2 + 0.5).permute(0, 2, 3, 1).cpu().numpy()
+    return frames.clip(0, 1)
+
+
+def as_bytes(frames: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Return 0..1 as bytes, rounded (the release truncates, half a grey level darker)."""
+    return np.rint(np.nan_to_num(frames) * 255).astype(np.uint8)
+
+
+def shot_facts(plan: Plan, shot: ShotPlan) -> ShotFacts:
+    """Return what a shot must be, for its checks."""
+    start = shot.start_frame / plan.fps
+    speakers = tuple(
+        Speaker(
+            who.character,
+            who.face,
+            tuple(
+                (round((turn.start_seconds - start) * plan.fps), round((turn.end_seconds - start) * plan.fps))
+                for turn in shot.turns
+                if turn.character == who.character
+            ),
+        )
+        for who in shot.characters
+    )
+    return ShotFacts(shot.id, shot.num_frames, plan.width, plan.height, plan.fps, speakers)
