@@ -46,7 +46,8 @@ class ToyNetwork:
     ) -> Float[Tensor, "c t h w"]:
         image = rearrange(features.image, "t n d -> (t n) d")
         tokens = torch.cat([features.reference, image, features.text])[None]
-        return self.toy.head(tokens, torch.tensor([step.t]), (1, *x.shape), len(features.text))[0]
+        out: Tensor = self.toy.head(tokens, torch.tensor([step.t]), (1, *x.shape), len(features.text))
+        return out[0]
 
     def velocity(
         self, x: Float[Tensor, "c t h w"], window: Window, step: Step, branch: Branch
@@ -111,14 +112,15 @@ def _compare_toy(path: Path) -> Result:
 
 def _compare_scheduler(path: Path) -> list[Result]:
     case = load_case(path)
+    grids = [(int(m[1]), float(m[2])) for name in case if (m := re.fullmatch(r"sigmas_(\d+)_([\d.]+)", name))]
+    num_steps, shift = (50, 5.0) if (50, 5.0) in grids or not grids else grids[0]  # Euler steps are of one schedule
+    steps = plan_steps(ScheduleConfig(num_steps, shift, rule="released"))
     results = []
     for name, recorded in case.items():
         if grid := re.fullmatch(r"(sigmas|timesteps)_(\d+)_([\d.]+)", name):
-            kind, num_steps, shift = grid.groups()
-            ours = (sigmas if kind == "sigmas" else timesteps)(int(num_steps), float(shift))
+            ours = (sigmas if grid[1] == "sigmas" else timesteps)(int(grid[2]), float(grid[3]))
         elif euler := re.fullmatch(r"step_out_i(\d+)", name):
-            step = plan_steps(ScheduleConfig(rule="released"))[int(euler[1])]
-            ours = euler_step(case["step_x"], case["step_v"], step)
+            ours = euler_step(case["step_x"], case["step_v"], steps[int(euler[1])])
         else:
             continue
         results.append(Result(f"{path.stem} {name}", _error(ours, recorded), BIT_EQUAL))
