@@ -1,0 +1,22 @@
+# syntax=docker/dockerfile:1
+# The Prefect server: API, dashboard, schedules, automations. None of the farm's code, no torch.
+#   docker build -f k8s/images/server.Dockerfile -t avatar-farm/server:0.1.0 .
+ARG PYTHON=python:3.11-slim
+
+FROM ${PYTHON} AS build
+WORKDIR /build
+COPY requirements/core.lock core.lock
+RUN python -m venv /opt/farm \
+ && /opt/farm/bin/pip install --no-cache-dir --no-compile --constraint core.lock prefect asyncpg
+
+FROM ${PYTHON}
+COPY --from=build /opt/farm /opt/farm
+ENV PATH=/opt/farm/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    DO_NOT_TRACK=1 \
+    PREFECT_SERVER_ANALYTICS_ENABLED=false
+USER 10001:10001
+WORKDIR /home/farm
+EXPOSE 4200
+CMD ["prefect", "server", "start", "--host", "0.0.0.0"]
