@@ -41,7 +41,7 @@ def claim(
     if current and row.lease_until > now:
         raise Held(str(item), current.worker, current.number, row.lease_until - now)
     if current:
-        lose(current, f"silent past its lease; passed over by {worker}", now)
+        lose(current, LOST, f"silent past its lease; passed over by {worker}", now)
     row.attempt, row.state, row.lease_until = row.attempt + 1, "running", now + lease_seconds
     attempt = AttemptRow(work_id=row.id, number=row.attempt, token=token, worker=worker, state="running")
     attempt.started_at = attempt.renewed_at = now
@@ -96,7 +96,7 @@ def adopt(
         )
     current = running(session, row)
     if current and current.token != token:
-        lose(current, f"superseded: attempt {number} of {worker} had published", now)
+        lose(current, RELEASED, f"superseded: attempt {number} of {worker} had published", now)
     known = session.execute(
         select(AttemptRow).where(AttemptRow.work_id == row.id, AttemptRow.token == token)
     ).scalar_one_or_none()
@@ -113,9 +113,20 @@ def expire(session: Session, now: float) -> list[WorkItem]:
     for row in rows:
         current = running(session, row)
         if current:
-            lose(current, "silent past its lease", now)
+            lose(current, LOST, "silent past its lease", now)
         row.state, row.lease_until = "pending", 0.0
     return [WorkItem(row.kind, row.key) for row in rows]
+
+
+def pass_over(session: Session, item: WorkItem, worker: str, why: str, now: float) -> bool:
+    """End the running attempt of a worker that is known to be gone; False when it is not the one that runs."""
+    row = lock(session, item)
+    current = running(session, row)
+    if not current or current.worker != worker:
+        return False
+    lose(current, LOST, why, now)
+    row.state, row.lease_until = "pending", 0.0
+    return True
 
 
 def reopen(session: Session, item: WorkItem, actor: str, why: str, now: float) -> bool:
@@ -124,7 +135,7 @@ def reopen(session: Session, item: WorkItem, actor: str, why: str, now: float) -
     won = _winner(session, row)
     if row.state != "done" or won is None:
         return False
-    lose(won, why, now)
+    lose(won, LOST, why, now)
     won.wasted_seconds, won.useful_seconds = won.useful_seconds, 0.0
     detail = {"why": why, "attempt": won.number, "sha256": row.sha256}
     row.state, row.sha256, row.winner, row.forgiven = "pending", "", 0, row.attempt
@@ -152,10 +163,10 @@ def running(session: Session, row: WorkRow) -> AttemptRow | None:
     ).scalar_one()
 
 
-def lose(attempt: AttemptRow, why: str, now: float) -> None:
+def lose(attempt: AttemptRow, failure_class: str, why: str, now: float) -> None:
     """End an attempt that others have to end; all it did until its last sign of life is wasted."""
     wasted = max(0.0, attempt.renewed_at - attempt.started_at)
-    _end(attempt, "lost", LOST, why, now)
+    _end(attempt, "lost", failure_class, why, now)
     attempt.wasted_seconds = wasted
 
 

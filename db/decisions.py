@@ -4,7 +4,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from db import audit
-from db.claims import lock, lose, running
+from db.claims import RELEASED, lock, lose, running
 from db.errors import AlreadyDone
 from db.records import WAIVERS, WorkItem
 from db.tables import AttemptRow, EpisodeRow
@@ -24,7 +24,7 @@ def waive(session: Session, item: WorkItem, how: str, who: str, why: str, now: f
         return False
     current = running(session, row)
     if current:
-        lose(current, f"waived by {who}", now)
+        lose(current, RELEASED, f"waived by {who}", now)
     row.state, row.waived_with, row.lease_until = "waived", how, 0.0
     session.flush()
     audit.append(session, now, who, "waived", str(item), {"with": how, "why": why})

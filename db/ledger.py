@@ -12,7 +12,7 @@ from typing import TypeVar
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from db import audit, claims, decisions, registry, report, rows
+from db import audit, claims, decisions, invariants, lineage, registry, report, rows
 from db.engine import open_engine
 from db.limits import LIMITS, Verdict, breaker, may_retry
 from db.records import (
@@ -126,6 +126,10 @@ class Ledger:
         """End the attempts whose lease ran out; return their items, which wait again. Raises: LedgerAway."""
         return self._write(claims.expire)
 
+    def pass_over(self, item: WorkItem, worker: str, why: str) -> bool:
+        """End the attempt of a worker known to be gone; False when another one runs. Raises: LedgerAway."""
+        return self._write(lambda s, now: claims.pass_over(s, item, worker, why, now))
+
     def reopen(self, item: WorkItem, actor: str, why: str) -> bool:
         """Take the winner away, because its output is gone or wrong; False when it had none. Raises: LedgerAway."""
         return self._write(lambda s, now: claims.reopen(s, item, actor, why, now))
@@ -181,6 +185,26 @@ class Ledger:
     def usage(self, *, episode: str = "", shot: str = "", show: str = "") -> report.Usage:
         """Add up what was useful and wasted for an episode, a shot or a show. Raises: LedgerAway."""
         return self.transactions.read(lambda s: report.usage(s, episode=episode, shot=shot, show=show))
+
+    def trace(self, sha256: str, at_seconds: float | None = None) -> lineage.Node | None:
+        """Return what the object was made from, all the way back; None when it is unknown. Raises: LedgerAway."""
+        return self.transactions.read(lambda s: lineage.trace(s, sha256, at_seconds))
+
+    def breaches(self) -> list[invariants.Breach]:
+        """Return what does not hold inside the database. Raises: LedgerAway."""
+        return self.transactions.read(invariants.breaches)
+
+    def winners(self) -> dict[WorkItem, tuple[str, str]]:
+        """Return each done item's winning token and digest. Raises: LedgerAway."""
+        return self.transactions.read(invariants.winners)
+
+    def stored_artifacts(self) -> list[Artifact]:
+        """Return everything that the store must hold. Raises: LedgerAway."""
+        return self.transactions.read(invariants.stored_artifacts)
+
+    def items_touching(self, sha256: str) -> list[WorkItem]:
+        """Return the done items that made this object. Raises: LedgerAway."""
+        return self.transactions.read(lambda s: invariants.items_touching(s, sha256))
 
     # -- the trail
 

@@ -13,7 +13,7 @@ from db.tables import EpisodeRow, SegmentRow, ShotRow, WeightsRow, WorkRow
 
 
 def register_episode(session: Session, episode: EpisodeEntry, actor: str, now: float) -> bool:
-    """Write the episode and the film to be made of it; False when it was known."""
+    """Write the episode; False when it was known."""
     known = session.execute(select(EpisodeRow.key).where(EpisodeRow.key == episode.key)).scalar_one_or_none()
     if known:
         return False
@@ -23,13 +23,12 @@ def register_episode(session: Session, episode: EpisodeEntry, actor: str, now: f
 
 
 def register_shots(session: Session, episode_key: str, shots: Sequence[ShotEntry]) -> None:
-    """Write an episode's shots and the pictures to be made of them."""
+    """Write an episode's shots; what is made of them names itself when it is claimed."""
     rows = []
     for shot in shots:
         fields = asdict(shot)
         rows.append({"episode_key": episode_key, "position": fields.pop("index"), **fields})
     insert_new(session, ShotRow, rows)
-    _expect(session, "shot", [shot.key for shot in shots])
 
 
 def register_segments(session: Session, shot_key: str, segments: Sequence[SegmentEntry]) -> None:
@@ -39,13 +38,9 @@ def register_segments(session: Session, shot_key: str, segments: Sequence[Segmen
         fields = asdict(segment)
         rows.append({"shot_key": shot_key, "position": fields.pop("index"), **fields})
     insert_new(session, SegmentRow, rows)
-    _expect(session, "segment", [segment.key for segment in segments])
+    insert_new(session, WorkRow, [{"kind": "segment", "key": key} for key in sorted({s.key for s in segments})])
 
 
 def register_weights(session: Session, weights: WeightsEntry) -> None:
     """Write a weights file down."""
     insert_new(session, WeightsRow, [asdict(weights)])
-
-
-def _expect(session: Session, kind: str, keys: Sequence[str]) -> None:
-    insert_new(session, WorkRow, [{"kind": kind, "key": key} for key in sorted(set(keys))])

@@ -72,6 +72,18 @@ class ObjectMissing(PermanentError):
     """An object that must exist is not in the store."""
 
 
+class DatabaseAway(TransientError):
+    """The database did not answer, after the ledger's own retries."""
+
+
+class Busy(TransientError):
+    """Another worker is at it and its lease still runs; leave it or come back."""
+
+
+class Waived(PermanentError):
+    """A person decided that the film is made without this."""
+
+
 class LeaseLost(TransientError):
     """Another attempt holds a newer fencing token; this one must not publish."""
 

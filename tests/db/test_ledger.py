@@ -57,6 +57,15 @@ def test_a_lease_that_ran_out_passes_to_the_next_with_a_higher_number(ledger, cl
     assert "passed over by w2" in ledger.attempts(ITEM)[0].message
 
 
+def test_a_worker_that_is_known_to_be_gone_need_not_be_waited_for(ledger) -> None:
+    claim(ledger)
+    assert ledger.pass_over(ITEM, "somebody else", "its process is gone") is False
+    assert ledger.pass_over(ITEM, "w1", "its process is gone") is True
+    assert ledger.pass_over(ITEM, "w1", "its process is gone") is False
+    assert claim(ledger, "w2").attempt == 2
+    assert states(ledger) == [(1, "lost", "infrastructure"), (2, "running", "")]
+
+
 def test_a_renewed_lease_is_held_on(ledger, clock) -> None:
     first = claim(ledger)
     clock.seconds += 90
@@ -156,7 +165,7 @@ def test_a_winner_that_only_the_store_knows_is_adopted_once(ledger, clock) -> No
     ledger.renew(at_it, 100.0)
     assert ledger.adopt(dead, record("1")) is True
     assert ledger.adopt(dead, record("1")) is False
-    assert states(ledger) == [(1, "done", ""), (2, "lost", "infrastructure")]
+    assert states(ledger) == [(1, "done", ""), (2, "lost", "preempted")], "being overtaken costs no retry"
     assert [a.wasted_seconds for a in ledger.attempts(ITEM)] == [0.0, 7.0]
     with pytest.raises(LeaseLost):
         ledger.finish(at_it, record("2"))
@@ -247,7 +256,7 @@ def test_what_is_planned_can_be_registered_twice(ledger) -> None:
     assert table == [
         (s, g, "pending") for s, g in [("s1", "g1"), ("s1", "g2"), ("s2", "g3"), ("s3", "g1"), ("s3", "g2")]
     ]
-    assert [status.item.key for status in ledger.items("shot")] == ["k1", "k2"]
+    assert [status.item.key for status in ledger.items("segment", "pending")] == ["g1", "g2", "g3"]
     assert len(ledger.audit_trail()) == 1
 
 

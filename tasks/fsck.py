@@ -1,0 +1,165 @@
+"""Check that store and ledger tell one story, and put right what can be: `farm fsck [--repair]`.
+
+The store's pointers are the truth about who won; the ledger is rewritten to follow them. What is gone for good is
+opened again, so that the farm renders it anew. It may run while the farm works: it changes nothing that a worker holds.
+"""
+
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from db.errors import Disagreement
+from db.invariants import Breach
+from db.ledger import Ledger
+from db.records import Artifact, WorkItem
+from tasks.errors import ObjectMissing
+from tasks.pointer import FOLDER, Pointer, adopt, find_done, item_of, pointer_key, stored_digest
+from tasks.store import Store
+
+log = logging.getLogger(__name__)
+ANCHOR = "audit/anchor"
+ACTOR = "fsck"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is not as it must be; `repaired` says whether this run put it right."""
+
+    rule: str
+    subject: str
+    message: str
+    repaired: bool = False
+
+
+def audit(store: Store, ledger: Ledger, repair: bool, *, read_objects: bool = True) -> list[Finding]:
+    """Return everything that is wrong, in the order it was looked for; an empty list means clean.
+
+    `read_objects` compares every object's digest, which reads the whole store once; without it sizes are compared.
+    Raises: StoreError, db.errors.LedgerAway.
+    """
+    # Taken before the store is listed: what is published while we look must not be seen in the ledger alone.
+    known = ledger.winners()
+    findings = list(_objects(store, ledger, repair, read_objects))
+    reopened = {finding.subject for finding in findings}
+    findings += _pointers(store, ledger, repair, reopened)
+    findings += _rows(store, ledger, repair, {item: known[item] for item in known if str(item) not in reopened})
+    findings += _inside(ledger, repair)
+    return findings + _trail(store, ledger, repair)
+
+
+def _objects(store: Store, ledger: Ledger, repair: bool, read_objects: bool) -> Iterator[Finding]:
+    """Every row's object exists with its digest."""
+    for artifact in ledger.stored_artifacts():
+        wrong = _object_fault(store, artifact, read_objects)
+        if not wrong:
+            continue
+        makers = ledger.items_touching(artifact.sha256)
+        if repair:
+            store.delete(artifact.object_key)  # or a new rendering would take the damaged one for its own
+        for maker in makers:
+            if repair:
+                _open_again(store, ledger, maker, wrong)
+            yield Finding("objects", str(maker), wrong, repair)
+        if not makers:
+            yield Finding("objects", artifact.object_key, f"{wrong}; it is an input: put it there again", False)
+
+
+def _object_fault(store: Store, artifact: Artifact, read_objects: bool) -> str:
+    what = f"its {artifact.kind} {artifact.object_key}"
+    try:
+        size = store.stat(artifact.object_key).size
+        if size != artifact.size:
+            return f"{what} has {size} bytes instead of {artifact.size}"
+        if read_objects and stored_digest(store, artifact.object_key) != artifact.sha256:
+            return f"{what} is damaged: its bytes have another digest"
+    except ObjectMissing:
+        return f"{what} is not in the store"
+    return ""
+
+
+def _pointers(store: Store, ledger: Ledger, repair: bool, reopened: set[str]) -> Iterator[Finding]:
+    """No pointer is an orphan: it leads to an output, and the ledger has that output as the winner."""
+    for stat in list(store.list(FOLDER)):
+        item = item_of(stat.key)
+        pointer = find_done(store, item)
+        if pointer is None:
+            if store.exists(stat.key) and str(item) not in reopened:
+                if repair:
+                    _open_again(store, ledger, item, "its pointer leads nowhere")
+                yield Finding("pointers", str(item), "its pointer leads to nothing", repair)
+            continue
+        fault = _winner_fault(ledger, pointer)
+        if fault:
+            if repair:
+                _follow(store, ledger, pointer, fault)
+            yield Finding("pointers", str(item), fault, repair)
+
+
+def _winner_fault(ledger: Ledger, pointer: Pointer) -> str:
+    status = ledger.status(pointer.item)
+    if status is None or status.state != "done":
+        return "published, but the ledger does not know"
+    if status.sha256 != pointer.object.sha256:
+        return f"published as {pointer.object.sha256}, but the ledger has {status.sha256}"
+    return ""
+
+
+def _rows(store: Store, ledger: Ledger, repair: bool, known: dict[WorkItem, tuple[str, str]]) -> Iterator[Finding]:
+    """Everything that is done has a pointer."""
+    for item in known:
+        if not store.exists(pointer_key(item)):
+            if repair:
+                _open_again(store, ledger, item, "it has no pointer in the store")
+            yield Finding("pointers", str(item), "done in the ledger, but the store has no pointer to it", repair)
+
+
+def _inside(ledger: Ledger, repair: bool) -> Iterator[Finding]:
+    """One winner per key, attempts monotone, films and shots made of winners."""
+    breaches: list[Breach] = ledger.breaches()
+    stale = {breach.item for breach in breaches if breach.rule == "parts are winners"}
+    for breach in breaches:
+        yield Finding(breach.rule, str(breach.item), breach.message, repair and breach.item in stale)
+    if repair:
+        for item in sorted(stale):
+            ledger.reopen(item, ACTOR, "made of parts that are not winners")
+
+
+def _trail(store: Store, ledger: Ledger, repair: bool) -> list[Finding]:
+    """The audit trail is whole and goes on from where it was anchored."""
+    faults = ledger.verify_audit(read_anchor(store))
+    if repair and not faults:
+        write_anchor(store, ledger)
+    return [Finding("audit trail", "audit", fault) for fault in faults]
+
+
+def read_anchor(store: Store) -> tuple[int, str]:
+    """Return position and digest of the newest audit row when it was last anchored; row 0 if it never was."""
+    try:
+        anchor = json.loads(store.get(ANCHOR))
+    except ObjectMissing:
+        return 0, ""
+    return int(anchor["position"]), str(anchor["digest"])
+
+
+def write_anchor(store: Store, ledger: Ledger) -> None:
+    """Keep the audit trail's end outside the database, so that cutting rows off is noticed."""
+    trail = ledger.audit_trail()
+    if trail:
+        anchor = {"position": trail[-1].position, "digest": trail[-1].digest}
+        store.write_pointer(ANCHOR, json.dumps(anchor).encode())
+
+
+def _follow(store: Store, ledger: Ledger, pointer: Pointer, why: str) -> None:
+    """Make the ledger say what the pointer says."""
+    try:
+        adopt(store, ledger, pointer)
+    except Disagreement:
+        ledger.reopen(pointer.item, ACTOR, why)
+        adopt(store, ledger, pointer)
+
+
+def _open_again(store: Store, ledger: Ledger, item: WorkItem, why: str) -> None:
+    """Have the item rendered anew."""
+    store.delete(pointer_key(item))
+    ledger.reopen(item, ACTOR, why)
