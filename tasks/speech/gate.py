@@ -26,6 +26,7 @@ class GateSettings:
     excess_on_db: float = 4.0  # mean over bands, each counted up to most_band_db, over noise and predicted bleed
     excess_off_db: float = 2.0
     most_band_db: float = 12.0
+    bleed_weight: float = 3.0  # how soon predicted bleed counts beside the noise
     below_own_db: float = 24.0  # how far under its own speech level a character still speaks
     tail_db: float = 6.0  # a room lets the bleed fall by this much a frame
     floor_seconds: float = 90.0
@@ -72,7 +73,7 @@ def _dominant(level: Array, own: Array) -> Mask:
     return (relative >= relative.max(axis=0)) & (relative > -15)
 
 
-def _transfer(voice: Array, alone: Mask) -> Array:
+def _transfer(heard: Array, voice: Array, alone: Mask) -> Array:
     """Return gains (s, s, b): median power of stem i's sound per power of stem j's voice while only j speaks."""
     num_stems, _, num_bands = voice.shape
     gains = np.zeros((num_stems, num_stems, num_bands))
@@ -83,7 +84,7 @@ def _transfer(voice: Array, alone: Mask) -> Array:
                 continue
             frames = alone[j] & (source >= np.percentile(source[alone[j]], 50)) & (source > 0)
             if frames.any():
-                gains[:, j, band] = np.median(voice[:, frames, band] / source[frames], axis=1)
+                gains[:, j, band] = np.median(heard[:, frames, band] / source[frames], axis=1)
         gains[j, j] = 0
     return gains
 
@@ -132,16 +133,19 @@ def speaking(features: StemFeatures, settings: GateSettings = GateSettings()) ->
     tail = 10 ** (-settings.tail_db / 10)
     active = heard
     for _ in range(settings.rounds):
-        gains = _transfer(voice, alone)
+        gains, most = _transfer(voice, voice, alone), _transfer(np.maximum(power - floor / 1.5, 0), voice, alone)
         echo = _echoes(gains)
         if echo.any():
-            gains[:, echo] = 0
+            gains[:, echo] = most[:, echo] = 0
             own[echo] = -np.inf
-        expected = floor + _bleed(voice, gains, tail)
-        excess = np.clip(_decibels(power) - _decibels(expected), 0, settings.most_band_db).mean(axis=2)
+        bleed = _bleed(voice, gains, tail)
+        excess = np.clip(_decibels(power) - _decibels(floor + bleed), 0, settings.most_band_db).mean(axis=2)
+        # under the noise no bleed is heard as speech: there voice activity is enough
+        suspected = _bleed(voice, most, tail)
+        heard_bleed = np.minimum(1, settings.bleed_weight * (suspected / (floor + suspected)).mean(axis=2))
         near = level > np.where(np.isfinite(own), own, np.inf)[:, None] - settings.below_own_db
-        on = near & (excess > settings.excess_on_db) & (features.probability > settings.probability_on)
-        stay = near & (excess > settings.excess_off_db) & (features.probability > settings.probability_off)
+        on = near & (excess >= settings.excess_on_db * heard_bleed) & (features.probability > settings.probability_on)
+        stay = near & (excess >= settings.excess_off_db * heard_bleed) & (features.probability > settings.probability_off)
         active = _hysteresis(on, stay)
         own = np.where(np.isfinite(own), _own_level(level, active), -np.inf)
         alone = active & (active.sum(axis=0) == 1)
