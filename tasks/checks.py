@@ -15,6 +15,7 @@ from tasks.plan.types import FaceBox
 
 BLACK_LEVEL = 6.0  # of 255: darker than any lit scene
 FLAT_DEVIATION = 1.0  # of 255: one colour all over
+DIVERGED = 2.5  # decoders overshoot -1..1 a little; beyond this it is no picture
 DEAD_FRAMES = 3  # that many black or flat frames in a row are a fault, fewer a flash
 FROZEN_DIFFERENCE = 0.15  # of 255, mean over the face: encoded stills differ less, a talking mouth by more than 1
 FROZEN_SECONDS = 1.0  # people hold still for shorter than that while they speak
@@ -91,7 +92,9 @@ class ShotChecker:
     _before: npt.NDArray[np.float32] | None = None
 
     def feed(self, frames: npt.NDArray[Any]) -> None:
-        """Look at frames (n, height, width, 3): bytes, or floats of 0..1, which may be no numbers at all."""
+        """Look at the next frames: bytes (n, height, width, 3), or a decoder's floats (n, 3, height, width), -1..1."""
+        if frames.dtype != np.uint8:
+            frames = np.moveaxis(frames, 1, 3)
         for frame in frames:
             if frame.shape != (self.facts.height, self.facts.width, 3):
                 self._bad_sizes.add(tuple(frame.shape))
@@ -104,10 +107,10 @@ class ShotChecker:
             return frame.astype(np.float32)
         if not np.isfinite(frame).all():
             self._not_finite.append(self.num_frames)
-            frame = np.nan_to_num(frame, nan=0.0, posinf=1.0, neginf=0.0)
-        if frame.min() < -0.5 or frame.max() > 1.5:
+            frame = np.nan_to_num(frame, nan=0.0, posinf=1.0, neginf=-1.0)
+        if np.abs(frame).max() > DIVERGED:
             self._out_of_range += 1
-        return np.asarray(np.clip(frame, 0, 1) * 255, np.float32)
+        return np.asarray(np.clip(frame, -1, 1) * 127.5 + 127.5, np.float32)
 
     def _look(self, levels: npt.NDArray[np.float32]) -> None:
         mean, index = float(levels.mean()), self.num_frames
@@ -144,7 +147,7 @@ class ShotChecker:
             first, count = self._not_finite[0], len(self._not_finite)
             problems.append(f"{count} frames hold values that are no numbers, the first is frame {first}")
         if self._out_of_range:
-            problems.append(f"{self._out_of_range} frames lie far outside 0..1, the decoder has diverged")
+            problems.append(f"{self._out_of_range} frames lie far outside -1..1, the decoder has diverged")
         if self._dead.longest >= DEAD_FRAMES:
             seconds = self._dead.start / facts.fps
             problems.append(f"{self._dead.longest} frames are black or of one colour from {seconds:.2f} s on")

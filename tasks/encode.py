@@ -31,13 +31,13 @@ def ffmpeg_path() -> str:
     return str(imageio_ffmpeg.get_ffmpeg_exe())
 
 
-def rgb8(frames: npt.NDArray[np.floating[Any]]) -> Frames:
-    """Return float frames (frames, 3, height, width), 0..1, as RGB bytes (frames, height, width, 3), rounded.
+def rgb8(decoded: npt.NDArray[np.floating[Any]]) -> Frames:
+    """Return a decoder's frames (n, 3, height, width), -1..1, as RGB bytes (n, height, width, 3), rounded.
 
     The released code truncates instead, which darkens every picture by half a step.
     """
-    scaled = np.rint(np.clip(frames, 0, 1) * 255).astype(np.uint8)
-    return np.ascontiguousarray(np.moveaxis(scaled, 1, 3))
+    levels = np.rint(np.clip(decoded, -1, 1) * 127.5 + 127.5).astype(np.uint8)
+    return np.ascontiguousarray(np.moveaxis(levels, 1, 3))
 
 
 class PictureWriter:

@@ -21,13 +21,18 @@ def lively(count: int, seed: int = 0) -> np.ndarray:
     return frames
 
 
+def decoder_form(frames: np.ndarray) -> np.ndarray:
+    """Return frames of 0..1 as a decoder hands them over: (n, 3, height, width), -1..1."""
+    return np.moveaxis(frames, 3, 1) * 2 - 1
+
+
 def check(
     frames: np.ndarray, ranges: tuple[tuple[int, int], ...] = ((0, 100),), num_frames: int = 100, pieces: int = 9
 ):
     speaker = Speaker("ana", FACE, ranges)
     checker = ShotChecker(ShotFacts("two", 100, 96, 64, FPS, (speaker,)))
     for piece in np.array_split(frames, pieces):
-        checker.feed(piece)
+        checker.feed(piece if piece.dtype == np.uint8 else decoder_form(piece))
     return checker.verdict()
 
 
@@ -67,7 +72,7 @@ def test_a_value_that_is_no_number_is_found(value):
 def test_a_diverged_decoder_is_found():
     frames = lively(100)
     frames[50:] *= 9
-    assert any("far outside 0..1" in problem for problem in check(frames).problems)
+    assert any("far outside -1..1" in problem for problem in check(frames).problems)
 
 
 @pytest.mark.parametrize("level", [0.0, 0.5, 1.0])

@@ -23,7 +23,7 @@ def bt709_luma(rgb: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize(("kind", "scale", "limit"), [("mp4", 1, 0.6), ("mov", 4, 0.2)])
 def test_colours_go_in_as_bt709_without_a_bias(tmp_path, kind, scale, limit):
-    frames = rgb8(smooth(10))
+    frames = rgb8(2 * smooth(10) - 1)
     path = tmp_path / f"shot.{kind}"
     with PictureWriter(path, 192, 128, 25, kind) as writer:
         writer.write(frames)
@@ -51,12 +51,12 @@ def test_a_picture_can_be_joined_without_decoding(tmp_path):
     assert max(np.diff([*keys, 120])) <= 50
 
 
-def test_float_frames_are_rounded_not_truncated():
-    levels = np.arange(256) / 255
-    frames = np.broadcast_to(levels, (1, 3, 2, 256))
-    assert np.array_equal(rgb8(frames)[0, 0, :, 0], np.arange(256))
-    assert rgb8(np.full((1, 3, 1, 1), 0.999, np.float32)).item(0) == 255
-    assert rgb8(np.array([[[[-1.0, 2.0]]] * 3]).reshape(1, 3, 1, 2)).ravel().tolist() == [0, 0, 0, 255, 255, 255]
+def test_decoded_frames_are_rounded_not_truncated():
+    levels = np.arange(256) / 127.5 - 1
+    decoded = np.broadcast_to(levels, (1, 3, 2, 256))
+    assert np.array_equal(rgb8(decoded)[0, 0, :, 0], np.arange(256))
+    assert rgb8(np.full((1, 3, 1, 1), 0.9975, np.float32)).tolist() == [[[[255, 255, 255]]]]
+    assert rgb8(np.full((1, 3, 1, 1), 7.0)).tolist() == [[[[255, 255, 255]]]]
 
 
 @pytest.mark.parametrize("frames", [np.zeros((2, HEIGHT, WIDTH, 3)), np.zeros((2, WIDTH, HEIGHT, 3), np.uint8)])

@@ -1,0 +1,122 @@
+"""Print the peak memory of frames -> checks -> encode -> stitch -> film check for films of different lengths.
+
+Every length runs in a process of its own, so that its peak is its own. The command fails when the longest film needs
+noticeably more than the shortest: memory must not depend on the episode's length, but for the film's own index.
+
+    python scripts/bench_stream.py --minutes 10 60
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+
+from tasks.checks import ShotChecker, ShotFacts
+from tasks.encode import PictureWriter
+from tasks.film_check import check_film, film_facts
+from tasks.sheet import ContactSheet
+from tasks.stitch import FilmSpec, ShotPicture, stitch
+
+FPS, RATE = 25.0, 16_000
+SHOT_SECONDS = 15
+PIECE_FRAMES = 48  # what a decoder hands over at a time
+INDEX_BYTES = 200  # of memory per packet of the film: its place, size and time, held until the file is closed
+
+
+def main() -> int:
+    """Run every length and compare; exit code 1 when memory grows."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, nargs="+", default=[10, 60])
+    parser.add_argument("--size", default="96x64", help="width x height of the frames")
+    parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    width, height = (int(side) for side in options.size.split("x"))
+    if options.one:
+        print(json.dumps(film_of(options.minutes[0], width, height)))
+        return 0
+    results = [in_own_process(minutes, options.size) for minutes in options.minutes]
+    print(f"{'minutes':>8} {'frames':>8} {'peak MB':>8} {'ffmpeg MB':>10} {'film MB':>8} {'s':>6}")
+    for row in results:
+        print(f"{row['minutes']:8g} {row['frames']:8.0f} {row['peak_mb']:8.1f} {row['ffmpeg_mb']:10.1f} ", end="")
+        print(f"{row['film_mb']:8.1f} {row['seconds']:6.1f}")
+    first, last = results[0], results[-1]
+    growth = last["peak_mb"] - first["peak_mb"]
+    index = (last["minutes"] - first["minutes"]) * 60 * (FPS + RATE / 1024) * INDEX_BYTES / 1e6
+    allowed = index + 0.05 * first["peak_mb"]
+    print(f"growth {growth:.1f} MB, allowed {allowed:.1f} MB ({index:.1f} MB for the film's own index)")
+    return int(growth > allowed or abs(last["ffmpeg_mb"] - first["ffmpeg_mb"]) > 5)
+
+
+def in_own_process(minutes: float, size: str) -> dict[str, float]:
+    """Return the figures of one film, made by a fresh process."""
+    command = [sys.executable, __file__, "--one", "--minutes", str(minutes), "--size", size]
+    result: dict[str, float] = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    return result
+
+
+def film_of(minutes: float, width: int, height: int) -> dict[str, float]:
+    """Make a film and return its figures: megabytes of this process and of ffmpeg, seconds."""
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        write_mix(folder / "mix.wav", round(minutes * 60 * RATE))
+        shots = list(render_shots(folder, round(minutes * 60), width, height))
+        film = folder / "film.mp4"
+        stitch(shots, folder / "mix.wav", film, FilmSpec(FPS, title="bench"))
+        num_frames = sum(shot.num_frames for shot in shots)
+        check_film(film, film_facts(folder / "mix.wav", num_frames, width, height, FPS, "mp4")).require()
+        film_mb = film.stat().st_size / 1e6
+    own, children = (
+        resource.getrusage(who).ru_maxrss / 1e3 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
+    return {
+        "minutes": minutes, "frames": num_frames, "peak_mb": own, "ffmpeg_mb": children, "film_mb": film_mb,
+        "seconds": time.monotonic() - started,
+    }  # fmt: skip
+
+
+def render_shots(folder: Path, seconds: int, width: int, height: int) -> Iterator[ShotPicture]:
+    """Yield shots of 15 s, each checked, encoded and put on a contact sheet as its frames pass by."""
+    for first in range(0, seconds, SHOT_SECONDS):
+        num_frames = round(min(SHOT_SECONDS, seconds - first) * FPS)
+        name = f"shot-{first:05d}"
+        checker = ShotChecker(ShotFacts(name, num_frames, width, height, FPS))
+        sheet = ContactSheet(num_frames, FPS, name)
+        with PictureWriter(folder / f"{name}.mp4", width, height, FPS) as writer:
+            for frames in moving_picture(first, num_frames, width, height):
+                checker.feed(frames)
+                sheet.offer(frames)
+                writer.write(frames)
+        checker.verdict().require()
+        sheet.save(folder / f"{name}.png")
+        yield ShotPicture(folder / f"{name}.mp4", num_frames)
+
+
+def moving_picture(seed: int, num_frames: int, width: int, height: int) -> Iterator[npt.NDArray[np.uint8]]:
+    """Yield frames in pieces, as a decoder does: a textured scene that drifts."""
+    scene = np.random.default_rng(seed).integers(40, 200, (height // 8, width // 8, 3), np.uint8)
+    scene = scene.repeat(8, axis=0).repeat(8, axis=1)
+    for first in range(0, num_frames, PIECE_FRAMES):
+        count = min(PIECE_FRAMES, num_frames - first)
+        yield np.stack([np.roll(scene, first + index, axis=1) for index in range(count)])
+
+
+def write_mix(path: Path, num_samples: int) -> None:
+    """Write quiet noise, a minute at a time."""
+    rng = np.random.default_rng(0)
+    with soundfile.SoundFile(path, "w", RATE, 1, "PCM_16") as file:
+        for first in range(0, num_samples, 60 * RATE):
+            file.write(rng.normal(0, 0.05, min(60 * RATE, num_samples - first)).astype(np.float32))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
