@@ -138,8 +138,9 @@ def encode_rows(samples: Samples, encoder: nn.Module, first_row: int, end_row: i
     device = next(encoder.parameters()).device
     for chunk in plan_chunks(first_row, end_row):
         start = chunk.start * SAMPLES_PER_ROW
-        sound = torch.as_tensor(samples[start : start + CHUNK_ROWS * SAMPLES_PER_ROW], dtype=torch.float32)
-        sound = functional.pad(sound, (0, CHUNK_ROWS * SAMPLES_PER_ROW - len(sound)))
+        piece = samples[start : start + CHUNK_ROWS * SAMPLES_PER_ROW]
+        sound = torch.from_numpy(np.array(piece)) if isinstance(piece, np.ndarray) else piece
+        sound = functional.pad(sound.float(), (0, CHUNK_ROWS * SAMPLES_PER_ROW - len(sound)))
         states = hidden_states(encoder, log_mel(sound.to(device)))
         yield states[chunk.keep_from - chunk.start : chunk.keep_to - chunk.start]
 

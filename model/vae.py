@@ -1,6 +1,7 @@
 """Causal 3D VAE, 4x8x8: diffusers' AutoencoderKLHunyuanVideo with the released tiling, streamed tile by tile.
 
-b batch, c latent channels, t latents, f frames, h w sides (latents or pixels), n tokens of one latent frame, d width.
+b batch, c latent channels, t latents, f frames, h w sides in latents, y x in pixels, n tokens of one latent frame,
+d width.
 Pixels run from -1 to 1; latents are normalised: (z - latent_mean) / latent_std, in the release z * 0.476986.
 """
 
@@ -107,7 +108,7 @@ def to_pixels(frames: Float[Tensor, "*shape"]) -> UInt8[Tensor, "*shape"]:
     return ((frames.float() / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
 
 
-def moments(vae: Any, clip: Float[Tensor, "3 f h w"]) -> Float[Tensor, "c2 t h w"]:
+def moments(vae: Any, clip: Float[Tensor, "3 f y x"]) -> Float[Tensor, "c2 t h w"]:
     """Return mean and log variance of z, stacked on channels, with the released tiling. f = 4 (t - 1) + 1."""
     frames, height, width = clip.shape[1:]
     if (frames - 1) % 4 or height % 8 or width % 8:
@@ -117,14 +118,14 @@ def moments(vae: Any, clip: Float[Tensor, "3 f h w"]) -> Float[Tensor, "c2 t h w
 
 
 def encode_clip(
-    vae: Any, clip: Float[Tensor, "3 f h w"], generator: torch.Generator | None = None
+    vae: Any, clip: Float[Tensor, "3 f y x"], generator: torch.Generator | None = None
 ) -> Float[Tensor, "c t h w"]:
     """Encode a clip; the posterior's mode, or a sample of it when a generator (on the CPU) is given."""
     return _draw(vae, moments(vae, clip), generator)
 
 
 def encode_image(
-    vae: Any, image: Float[Tensor, "3 h w"], num_latents: int = 1, generator: torch.Generator | None = None
+    vae: Any, image: Float[Tensor, "3 y x"], num_latents: int = 1, generator: torch.Generator | None = None
 ) -> Float[Tensor, "c t h w"]:
     """Encode a still picture as `num_latents` latents of a clip that shows it all the time.
 
@@ -155,13 +156,13 @@ def tiling_of(vae: Any) -> Tiling:
     )
 
 
-def decode(vae: Any, latents: Float[Tensor, "c t h w"]) -> Float[Tensor, "3 f h w"]:
+def decode(vae: Any, latents: Float[Tensor, "c t h w"]) -> Float[Tensor, "3 f y x"]:
     """Decode a whole shot, -1..1 (not clamped), f = 4 (t - 1) + 1. Equal to decode_frames joined."""
     frames: Tensor = rearrange(torch.cat(list(decode_frames(vae, latents))), "f c h w -> c f h w")
     return frames
 
 
-def decode_frames(vae: Any, latents: Float[Tensor, "c t h w"]) -> Iterator[Float[Tensor, "f 3 h w"]]:
+def decode_frames(vae: Any, latents: Float[Tensor, "c t h w"]) -> Iterator[Float[Tensor, "f 3 y x"]]:
     """Yield a shot's frames in order, one tile of time (the release: 49, then 48 frames) at a time."""
     height, width = latents.shape[2:]
     yield from stream_frames(vae, lambda start, end: latents[:, start:end], latents.shape[1], height, width)
@@ -176,7 +177,7 @@ def stream_frames(
     width: int,
     first_time: int = 0,
     end_time: int | None = None,
-) -> Iterator[Float[Tensor, "f 3 h w"]]:
+) -> Iterator[Float[Tensor, "f 3 y x"]]:
     """Yield the frames of time tiles [first_time, end_time) of a shot whose latents are read tile by tile.
 
     Holds two time tiles of pixels, whatever the shot's length. A run that starts at a later tile decodes the tile
@@ -197,7 +198,7 @@ def stream_frames(
             yield rearrange(frames[:, : here[0].num_frames], "c f h w -> f c h w")
 
 
-def decode_tile(vae: Any, latents: Float[Tensor, "c t h w"], tile: Tile) -> Float[Tensor, "3 f h w"]:
+def decode_tile(vae: Any, latents: Float[Tensor, "c t h w"], tile: Tile) -> Float[Tensor, "3 f y x"]:
     """Decode one tile from the latents of its time range (whole height and width); tiles know nothing of each other.
 
     A later tile of time loses its first frame: that one was decoded without its past.
@@ -210,7 +211,7 @@ def decode_tile(vae: Any, latents: Float[Tensor, "c t h w"], tile: Tile) -> Floa
 
 def join_space(
     decoded: Iterator[Float[Tensor, "3 _ _ _"]], tiles: list[Tile], tiling: Tiling
-) -> Float[Tensor, "3 f h w"]:
+) -> Float[Tensor, "3 f y x"]:
     """Join the tiles of one time range (in plan order) with linear blends over their overlap, down and then right."""
     extent, stride = SPACE * (tiling.space - tiling.space_stride), SPACE * tiling.space_stride
     if len(tiles) == 1:
