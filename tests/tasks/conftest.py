@@ -1,13 +1,15 @@
-"""Stores of both kinds, empty, over real file systems and real HTTP."""
+"""Stores and ledgers of both kinds, empty, over real file systems, HTTP and PostgreSQL."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from real_servers import new_bucket, s3_endpoint
+from real_servers import new_bucket, new_database, s3_endpoint
 
+from db.engine import connect
+from db.ledger import Ledger
 from tasks.store import Retry, Store, open_store
 
 os.environ.setdefault("AWS_ACCESS_KEY_ID", "tests")
@@ -54,3 +56,38 @@ def make_file(tmp_path: Path) -> Callable[[str, bytes], Path]:
         return path
 
     return make
+
+
+@dataclass
+class Farm:
+    """A store and a database, as every worker of one farm sees them; `skew_seconds` moves the ledgers' clock."""
+
+    place: Place
+    database_url: str
+    folder: Path
+    skew_seconds: float = 0.0
+
+    def open_ledger(self) -> Ledger:
+        ledger = Ledger(connect(self.database_url), sleep=lambda _seconds: None)
+        true_time = ledger.transactions._database_clock
+        ledger.transactions._database_clock = lambda connection: true_time(connection) + self.skew_seconds
+        return ledger
+
+
+@pytest.fixture(params=["file and sqlite", "s3 and postgresql"])
+def farm(request: pytest.FixtureRequest, tmp_path: Path) -> Farm:
+    kind, _, database = request.param.partition(" and ")
+    place = request.getfixturevalue("s3_place") if kind == "s3" else Place((tmp_path / "store").as_uri(), "")
+    return Farm(place, new_database(database, tmp_path), tmp_path)
+
+
+@pytest.fixture
+def farm_store(farm: Farm) -> Store:
+    return farm.place.open()
+
+
+@pytest.fixture
+def ledger(farm: Farm) -> Iterator[Ledger]:
+    ledger = farm.open_ledger()
+    yield ledger
+    ledger.close()
