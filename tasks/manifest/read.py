@@ -20,6 +20,15 @@ from tasks.manifest.tree import MAX_BYTES, Tree, TreeError, lines, plain
 from tasks.manifest.yaml_tree import parse_yaml
 from tasks.plan.types import MediaFact
 
+_PROFILE: Where = ("episode", "profile")
+_SIZE: Where = ("episode", "size")
+_NEEDS: dict[str, tuple[Where, ...]] = {  # what a finding rests on besides its own place
+    "size-for-profile": (_PROFILE,), "film-too-large": (_PROFILE,), "window-for-profile": (_PROFILE,),
+    "shift-too-large": (_PROFILE, ("episode", "sampler")), "prompt-too-long": (_PROFILE,),
+    "consent-scope": (("episode", "id"), ("episode", "show")), "label-required": (("output",),),
+    "mix-sample-rate": (("output", "container"),), "face-too-small": (_SIZE,),
+    "plate-aspect": (_SIZE,), "plate-too-small": (_SIZE,),
+}  # fmt: skip
 _NEEDS_FACES = ("cue-off-screen", "voice-without-face")
 _TIMES = ("start_seconds", "duration_seconds", "stems")
 
@@ -107,12 +116,20 @@ def _declared(value: Any) -> Declared:
 
 
 def _not_induced(found: Iterable[Finding], pruned: Pruned) -> Iterator[Finding]:
-    """Yield findings by their place in the file; what misses only a value that was faulty itself is left out."""
+    """Yield findings by their place in the file, but for those that rest on a value that is faulty itself."""
     for finding in found:
         path = pruned.original(finding.path)
-        scope = (*path[:2], "characters") if finding.rule in _NEEDS_FACES else path
-        if not any(removed[: len(scope)] == scope for removed in pruned.removed):
+        needed = [path, *_NEEDS.get(finding.rule, ())]
+        if finding.rule in _NEEDS_FACES:
+            needed.append((*path[:2], "characters"))
+        stands_in = any(path[: len(filled)] == filled for filled in pruned.filled)
+        if not stands_in and not any(_rests_on(need, removed) for need in needed for removed in pruned.removed):
             yield Finding(path, finding.rule, finding.message)
+
+
+def _rests_on(need: Where, removed: Where) -> bool:
+    shorter = min(len(need), len(removed))
+    return need[:shorter] == removed[:shorter]
 
 
 def _times_are_whole(pruned: Pruned) -> bool:
@@ -121,6 +138,8 @@ def _times_are_whole(pruned: Pruned) -> bool:
 
 
 def _holds_time(path: Where) -> bool:
+    if path == ("episode",):
+        return True
     return path[:1] in (("shots",), ("audio",)) and (len(path) <= 2 or path[2] in _TIMES)
 
 
