@@ -17,6 +17,7 @@ class Settings(BaseSettings):
     database: str = Field("", description="Lineage database: SQLAlchemy URL. Default: SQLite in HOME/farm.db.")
     s3_endpoint: str = Field("", description="Address of an S3-compatible server; empty means AWS.")
     device: str = Field("auto", description="cpu, cuda, cuda:1, or auto: the first GPU if there is one.")
+    gpus: int = Field(0, ge=0, description="GPUs that share one segment through torchrun; 0 or 1: one process.")
     threads: int = Field(0, ge=0, description="CPU threads of the network; 0 means every core.")
     weights: Path | None = Field(None, description="Folder with the released checkpoint (avatar profile).")
     whisper: Path | None = Field(None, description="whisper-tiny checkpoint file (avatar profile).")

@@ -17,7 +17,7 @@ COPY flows flows
 COPY tasks tasks
 COPY model model
 COPY db db
-RUN /opt/farm/bin/pip install --no-cache-dir --no-compile --constraint dev.lock --no-build-isolation ".[${EXTRAS}]"
+RUN /opt/farm/bin/pip install --no-cache-dir --no-compile --constraint core.lock --constraint dev.lock --no-build-isolation ".[${EXTRAS}]"
 
 FROM ${PYTHON}
 # what opencv links to

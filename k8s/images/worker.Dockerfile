@@ -5,9 +5,9 @@ ARG PYTHON=python:3.11-slim
 
 FROM ${PYTHON} AS build
 WORKDIR /build
-COPY requirements/dev.lock dev.lock
+COPY requirements/core.lock requirements/dev.lock ./
 RUN python -m venv /opt/farm \
- && /opt/farm/bin/pip install --no-cache-dir --no-compile --constraint dev.lock \
+ && /opt/farm/bin/pip install --no-cache-dir --no-compile --constraint core.lock --constraint dev.lock \
       prefect prefect-kubernetes kubernetes pydantic-settings setuptools
 COPY pyproject.toml README.md ./
 COPY farm farm

@@ -91,10 +91,12 @@ class KubeApi:
 def connect(context: str = "", kubeconfig: str = "") -> KubeApi:
     """Return the API of the cluster this process is in, else of the one that KUBECONFIG, or the argument, names.
 
-    Raises: ConfigError when neither is there.
+    Raises: ConfigError when neither is there, or the extra `cluster` is not installed.
     """
-    from kubernetes import client, config
-
+    try:
+        from kubernetes import client, config
+    except ImportError as exc:
+        raise ConfigError(f"{exc}; pip install 'avatar-farm[cluster]'") from exc
     try:
         if context or kubeconfig:
             raise config.ConfigException("another cluster is named")
