@@ -29,7 +29,7 @@ from tasks.stitch import FilmSpec, ShotPicture, stitch
 FPS, RATE = 25.0, 16_000
 SHOT_SECONDS = 15
 PIECE_FRAMES = 48  # what a decoder hands over at a time
-INDEX_BYTES = 200  # of memory per packet of the film: its place, size and time, held until the file is closed
+INDEX_BYTES = 100  # of memory per packet of the film: its place, size and time, held until the file is closed
 
 
 def main() -> int:

@@ -7,7 +7,7 @@ Paths are relative to the manifest's folder, or `s3://` addresses.
 from datetime import date
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")]
 Unit = Annotated[float, Field(ge=0, le=1)]
@@ -24,7 +24,7 @@ def _known_rate(fps: float) -> float:
     return fps
 
 
-Fps = Annotated[float, AfterValidator(_known_rate), WithJsonSchema({"enum": [12.5, 24, 25, 30]})]
+Fps = Annotated[float, AfterValidator(_known_rate), Field(json_schema_extra={"enum": [12.5, 24, 25, 30]})]
 
 
 class Strict(BaseModel):
@@ -60,6 +60,8 @@ class Sampler(Strict):
 
 
 class Episode(Strict):
+    """What the film is, and how it is computed."""
+
     id: Name
     """Name of the episode in the store and the database."""
     title: Annotated[str, Field(min_length=1, max_length=200)]
@@ -92,6 +94,8 @@ class Consent(Strict):
 
 
 class Character(Strict):
+    """Who may appear, and why that is allowed."""
+
     name: Annotated[str, Field(min_length=1, max_length=80)]
     """Name for people."""
     portrait: MediaPath
@@ -129,6 +133,8 @@ class Box(Strict):
 
 
 class Emotion(Strict):
+    """An emotion of a character, and how much of it."""
+
     name: Name
     """One of the character's `emotions`, or `neutral`."""
     strength: Strength = 1.0
@@ -145,6 +151,8 @@ class Motion(Strict):
 
 
 class OnScreen(Strict):
+    """A character that is seen in a shot."""
+
     character: Name
     """One of the cast."""
     face: Box | Literal["auto"] = "auto"
@@ -211,6 +219,8 @@ class Labels(Strict):
 
 
 class Output(Strict):
+    """The file that comes out."""
+
     container: Literal["mp4", "mov"] = "mp4"
     """mp4: H.264 and AAC. mov: 10-bit ProRes and PCM."""
     loudness_lufs: Annotated[float, Field(ge=-40, le=-5)] | None = None

@@ -39,12 +39,13 @@ def locate(text: str, folder: Path) -> Path:
     root = folder.resolve()
     try:
         path = (root / relative).resolve()
+        exists = path.exists()
     except (OSError, RuntimeError, ValueError) as exc:
         raise BadMedia("path-characters", f"{text!r} cannot be a path; use letters, digits, '-', '_', '/'") from exc
     if not path.is_relative_to(root):
         message = f"{text!r} is a link that leads out of the manifest's folder; copy the file into the folder"
         raise BadMedia("path-link", message)
-    if not path.exists():
+    if not exists:
         neighbours = [item.name for item in path.parent.iterdir()][:1000] if path.parent.is_dir() else []
         raise BadMedia("media-missing", f"there is no file {text!r}; {_nearest(path.name, neighbours)}")
     if not path.is_file():
