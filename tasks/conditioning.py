@@ -3,6 +3,7 @@
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -15,7 +16,7 @@ from model.audio import encode_track
 from model.facemask import moving_masks, track_face
 from model.shot import Prompt, ShotConditions, ShotVoice
 from model.vae import encode_image, to_unit
-from model.windows import num_latents_for_frames, shot_latents
+from model.windows import num_audio_frames, num_latents_for_frames, shot_latents
 from tasks.plan.keys import digest
 from tasks.plan.types import CharacterPlan, Plan, ShotPlan
 from tasks.store.types import Store, content_key
@@ -68,7 +69,8 @@ class Conditioner:
         key = f"conditions/{kind}/{digest([kind, self.bundle.digest, self.plan.profile, *facts])}"
         if not self.store.exists(key):
             self.store.put_once(key, save({name: t.cpu().contiguous() for name, t in make().items()}))
-        return load(self.store.get(key))
+        tensors: Tensors = load(self.store.get(key))
+        return tensors
 
     def _prompt(self, tensors: Tensors) -> Prompt:
         return Prompt(self._there(tensors["states"]), self._there(tensors["mask"]), self._there(tensors["pooled"]))
@@ -115,13 +117,15 @@ class Conditioner:
             for t in shot.turns
             if t.character == who.character
         ]
-        facts = [who.stem_sha256, [(round(a, 4), round(b, 4)) for a, b in turns], self.plan.fps, shot.num_frames]
-        audio = self._object("voice", facts, lambda: self._listen(who.stem_sha256, turns, shot.num_frames))["windows"]
+        fusion = self.bundle.fusion(self.plan)
+        num_frames = num_audio_frames(shot_latents(shot.num_frames, fusion), fusion)  # past the end: encoded silence
+        facts = [who.stem_sha256, [(round(a, 4), round(b, 4)) for a, b in turns], self.plan.fps, num_frames]
+        audio = self._object("voice", facts, lambda: self._listen(who.stem_sha256, turns, num_frames))["windows"]
         pictures = sorted({sha for _, sha, _ in who.emotion_keys if sha})
         latents = range(shot.num_latents)
         feelings = [(frame, (sha, strength)) for frame, sha, strength in who.emotion_keys]
         held = [_held(feelings, latent, ("", 0.0)) for latent in latents]
-        emotion = [self._object("emotion", [sha], lambda sha=sha: self._emotion(sha))["latents"] for sha in pictures]
+        emotion = [self._object("emotion", [sha], partial(self._emotion, sha))["latents"] for sha in pictures]
         return ShotVoice(
             audio=self._there(audio),
             mask=self._there(mask),

@@ -6,18 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from model.vae import stream_frames
 from tasks.checks import ShotChecker, ShotFacts, Speaker, Verdict
-from tasks.encode import Container, PictureWriter
+from tasks.encode import Container, PictureWriter, rgb8
 from tasks.latents import ShotReader
 from tasks.plan.types import Plan, ShotPlan
 from tasks.sheet import ContactSheet
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from tasks.network import Bundle
 
 FramesDone = Callable[[int, int], None]  # frames done, frames in all
@@ -54,26 +51,15 @@ def decode_shot(
     left = shot.num_frames
     with PictureWriter(picture, plan.width, plan.height, plan.fps, container) as writer:
         for decoded in stream_frames(bundle.vae, reader.read, shot.num_latents, height, width):
-            frames = unit_range(decoded[:left])
+            frames = decoded[:left].float().cpu().numpy()
             checker.feed(frames)
-            pixels = as_bytes(frames)
+            pixels = rgb8(np.nan_to_num(frames))
             sheet.offer(pixels)
             writer.write(pixels)
             left -= len(pixels)
             frames_done(shot.num_frames - left, shot.num_frames)
     sheet.save(folder / f"{shot.id}.jpg")
     return DecodedShot(picture, folder / f"{shot.id}.jpg", checker.verdict())
-
-
-def unit_range(decoded: "Tensor") -> NDArray[np.float32]:
-    """Return decoded frames (n, 3, h, w) of -1..1 as (n, h, w, 3) of 0..1, values that are no numbers kept."""
-    frames: NDArray[np.float32] = (decoded.float() / 2 + 0.5).permute(0, 2, 3, 1).cpu().numpy()
-    return frames.clip(0, 1)
-
-
-def as_bytes(frames: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Return 0..1 as bytes, rounded (the release truncates, half a grey level darker)."""
-    return np.rint(np.nan_to_num(frames) * 255).astype(np.uint8)
 
 
 def shot_facts(plan: Plan, shot: ShotPlan) -> ShotFacts:

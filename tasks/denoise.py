@@ -12,7 +12,7 @@ from model.denoiser import build_denoiser
 from model.exchange import plan_result
 from model.noise import shot_noise
 from model.sampler import FLOAT16, FLOAT32, Checkpoint, Denoiser, Predictions, Take, sample_segment, select
-from model.schedule import Step, moves, plan_steps
+from model.schedule import Step, can_resume_after, moves, plan_steps
 from model.shot import ShotConditions
 from model.windows import Window, shot_latents
 from tasks.errors import OutOfMemory
@@ -76,8 +76,7 @@ def denoise_segment(
     resume = checkpoints.newest(bundle.device)
 
     def after_step(checkpoint: Checkpoint) -> None:
-        following = take.steps[checkpoint.step_index + 1 :][:1]
-        if not any(step.cached for step in following):  # a cached step needs features that a new pod would not have
+        if can_resume_after(take.steps, checkpoint.step_index):
             checkpoints.save(checkpoint)
         step_done(checkpoint.step_index + 1, len(take.steps))
         exchange.check()

@@ -28,7 +28,8 @@ def pack_predictions(predictions: Predictions) -> bytes:
     """Return predictions as one safetensors object: latents (m, c, h, w) and index (m, 2): window, latent."""
     keys = sorted(predictions)
     latents = torch.stack([predictions[key] for key in keys]).cpu().contiguous()
-    return save({"latents": latents, "index": torch.tensor(keys, dtype=torch.int32)})
+    data: bytes = save({"latents": latents, "index": torch.tensor(keys, dtype=torch.int32)})
+    return data
 
 
 def unpack_predictions(data: bytes, device: torch.device | str = "cpu") -> Predictions:
@@ -58,7 +59,7 @@ class StoreExchange:
     def publish(self, step_index: int, segment: int, predictions: Predictions) -> None:
         """Put the latents that others need after a step."""
         if predictions:
-            self.store.put_once(self._key(step_index, segment), pack_predictions(predictions))
+            self.store.put_once(self.key(step_index, segment), pack_predictions(predictions))
             with self.arrived:
                 self.arrived.notify_all()
 
@@ -69,11 +70,12 @@ class StoreExchange:
         """
         found: Predictions = {}
         for read in reads:
-            data = self._wait_for(self._key(step_index, read.segment))
+            data = self._wait_for(self.key(step_index, read.segment))
             found |= select(unpack_predictions(data), read.pieces)
         return found
 
-    def _key(self, step_index: int, segment: int) -> str:
+    def key(self, step_index: int, segment: int) -> str:
+        """Return where a segment leaves its latents after a step."""
         return f"{self.prefix}/step-{step_index:02d}/segment-{segment}"
 
     def _wait_for(self, key: str) -> bytes:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -17,7 +18,7 @@ class ShotReader:
     """
 
     def __init__(self, files: Sequence[Path]) -> None:
-        self._files = [safe_open(str(path), framework="pt") for path in files]
+        self._files: list[Any] = [safe_open(str(path), framework="pt") for path in files]
         self._places: dict[int, list[tuple[int, int, int]]] = {}  # latent -> (window, file, row)
         for number, file in enumerate(self._files):
             for row, (window, latent) in enumerate(file.get_tensor("index").tolist()):

@@ -42,4 +42,4 @@ def find_faces(loaded: LoadedManifest) -> Mapping[Voice, FaceBox]:
 
     Raises: ManifestError naming every character that could not be told apart.
     """
-    raise ManifestError([])
+    return {}

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 from rich.table import Table
-from tasks.publish import find_done
 
 from farm.output import Output
 from tasks.manifest.schema import json_schema_text
@@ -14,9 +13,11 @@ from tasks.plan.cost import RATES, estimate
 from tasks.plan.diff import compare
 from tasks.plan.types import Plan, ShotPlan
 from tasks.plan.wire import plan_from_json, plan_to_json
+from tasks.pointer import find_done
 from tasks.settings import settings
 from tasks.store import open_store
 from tasks.store.types import Store
+from tasks.work import segment_item
 
 ManifestPath = Annotated[Path, typer.Argument(help="Episode manifest, YAML or JSON.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standard output, for machines.")]
@@ -62,7 +63,7 @@ def plan(
 
 def _done(store: Store, plan: Plan) -> dict[str, int]:
     return {
-        shot.id: sum(find_done(store, "segment", segment.key) is not None for segment in shot.segments)
+        shot.id: sum(find_done(store, segment_item(segment)) is not None for segment in shot.segments)
         for shot in plan.shots
     }
 

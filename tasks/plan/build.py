@@ -115,7 +115,7 @@ def shot_key(shot: ShotPlan, sampler: SamplerSettings, inputs: PlanInputs) -> st
             "seed": shot.seed,
             "prompt": shot.prompt,
             "plate": shot.plate_sha256,
-            "characters": [replace(who, character="") for who in shot.characters],
+            "characters": [replace(who, character="", stem_file_sha256="") for who in shot.characters],
             "turns": [(*turn[:2], _place(shot, turn[2])) for turn in own_turns if _place(shot, turn[2]) >= 0],
             "motion": shot.motion_keys,
         }
@@ -152,10 +152,16 @@ def _plan_character(inputs: PlanInputs, shot: Shot, who: OnScreen) -> CharacterP
         face=face,
         margin=who.margin,
         stem_sha256=inputs.voices[shot.id, name],
+        stem_file_sha256=_stem_file(inputs, shot, name),
         emotion_keys=tuple((f, *_emotion(inputs, pictures, e)) for f, e in emotions if e is not None),
         voice_keys=tuple(voices),
         face_keys=tuple(faces),
     )
+
+
+def _stem_file(inputs: PlanInputs, shot: Shot, character: str) -> str:
+    path = shot.stems.get(character) or inputs.manifest.audio.stems.get(character)
+    return inputs.facts[path].sha256 if path else ""
 
 
 def _emotion(inputs: PlanInputs, pictures: Mapping[str, str], emotion: Emotion) -> tuple[str, float]:

@@ -72,6 +72,7 @@ class CharacterPlan:
     face: FaceBox
     margin: float  # how far the voice may act around the box, in boxes on each side
     stem_sha256: str  # of the 16 kHz samples that this shot uses
+    stem_file_sha256: str  # of the file they come from ("": none); lineage only, no part of any key
     emotion_keys: tuple[tuple[int, str, float], ...]  # (from shot frame, picture sha256 or "" for none, strength)
     voice_keys: tuple[tuple[int, float], ...]  # (from shot frame, strength)
     face_keys: tuple[tuple[int, FaceBox], ...]  # moving face: (from shot frame, box)
