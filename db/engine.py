@@ -27,11 +27,14 @@ def open_engine(url: str) -> Engine:
     engine = connect(url)
     try:
         upgrade(engine)
+    except ValueError:
+        engine.dispose()
+        raise
     except OperationalError as exc:
         engine.dispose()
-        raise LedgerAway(
-            f"database {engine.url.render_as_string()}: {exc.orig}; is it running, and is the address right?"
-        ) from exc
+        said = " ".join(str(exc.orig).split())
+        address = engine.url.render_as_string()
+        raise LedgerAway(f"database {address}: {said}; is it running, and is the address right?") from exc
     return engine
 
 
