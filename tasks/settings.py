@@ -23,6 +23,7 @@ class Settings(BaseSettings):
     whisper: Path | None = Field(None, description="whisper-tiny checkpoint file (avatar profile).")
     llava: Path | None = Field(None, description="Folder with LLaVA-Llama-3-8B (avatar profile).")
     clip: Path | None = Field(None, description="Folder with the CLIP-L text encoder (avatar profile).")
+    territory: str = Field("", description="Country this runs in (two letters): some weights exclude some countries.")
     face_models: Path | None = Field(None, description="Folder with insightface models, or a YuNet .onnx file.")
     lease_seconds: float = Field(120.0, gt=0, description="How long a silent worker keeps its claim on a segment.")
     worker: str = Field("", description="This worker's name in the ledger. Default: host name and process id.")
