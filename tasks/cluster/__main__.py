@@ -1,4 +1,4 @@
-"""The cluster's own commands: `python -m tasks.cluster {preflight,sweep,drain,undrain,pool,templates}`."""
+"""The cluster's own commands: `python -m tasks.cluster --help` lists them."""
 
 import argparse
 import asyncio
@@ -15,7 +15,10 @@ from tasks.cluster.pool_shape import CPU_POOL, GPU_POOL, RENDER_NAMESPACE, PoolS
 from tasks.cluster.pools import ensure_pool, pause_pool
 from tasks.cluster.preflight import Finding, needed_permissions, preflight
 from tasks.cluster.sweep_round import sweep
+from tasks.cluster.weights_volume import claim_manifests, fill_volume, publish_weights
 from tasks.errors import FarmError
+from tasks.settings import settings
+from tasks.store import Store, open_store
 
 POOLS = (CPU_POOL.pool, GPU_POOL.pool)
 
@@ -94,6 +97,27 @@ def _templates(given: argparse.Namespace) -> int:
     return 0
 
 
+def _store() -> Store:
+    return open_store(settings().store_url, endpoint=settings().s3_endpoint)
+
+
+def _publish_weights(given: argparse.Namespace) -> int:
+    print(publish_weights(_store(), given.folder))
+    return 0
+
+
+def _fill_weights(given: argparse.Namespace) -> int:
+    fetched = fill_volume(_store(), given.digest, given.folder)
+    print(f"{given.folder} holds {given.digest}; {fetched} files fetched")
+    return 0
+
+
+def _weights_claim(given: argparse.Namespace) -> int:
+    for manifest in claim_manifests(given.digest, given.size, given.storage_class, given.image or GPU_POOL.image):
+        print(f"---\n{json.dumps(manifest, indent=2)}")  # JSON is YAML
+    return 0
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the parser; each command's namespace carries the function that runs it as `run`."""
     top = argparse.ArgumentParser(prog="python -m tasks.cluster", description=__doc__)
@@ -123,6 +147,18 @@ def parser() -> argparse.ArgumentParser:
     templates = command("templates", _templates, "Write the pools' base job templates.")
     templates.add_argument("--folder", type=Path, required=True)
     templates.add_argument("--image", default="", help="the renderer's image")
+    publish = command(
+        "publish-weights", _publish_weights, "Put a checkpoint's files into the store; print their digest."
+    )
+    publish.add_argument("--folder", type=Path, required=True)
+    fill = command("fill-weights", _fill_weights, "Fetch a set of weights into a volume and mark it finished.")
+    fill.add_argument("--folder", type=Path, required=True)
+    claim = command("weights-claim", _weights_claim, "Print the claim for a set of weights and the Job that fills it.")
+    claim.add_argument("--size", default="200Gi")
+    claim.add_argument("--storage-class", required=True, help="one that gives ReadWriteMany")
+    claim.add_argument("--image", default="", help="the renderer's image")
+    for weights in (fill, claim):
+        weights.add_argument("digest")
     for chosen in (check, templates):
         chosen.add_argument("--weights-digest", default="", help="sha256 of the weights; empty: the puppet profile")
         chosen.add_argument("--kueue", action="store_true", help="Kueue owns admission")

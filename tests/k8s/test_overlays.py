@@ -7,7 +7,7 @@ from pathlib import Path
 import kubernetes_validate
 import pytest
 from kustomize import build, build_with_kubectl, by_identity, has_kubectl, pod_specs
-from network import Host, Pod, allowed
+from reach import Host, Pod, allowed
 
 from tasks.cluster.job_template import POOL_LABEL, USER_ID, write_templates
 from tasks.cluster.pool_shape import CPU_POOL, GPU_POOL

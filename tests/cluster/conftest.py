@@ -1,0 +1,98 @@
+"""The suite against a real cluster: whichever KUBECONFIG names, needing nothing in it but the right to change it.
+
+    KUBECONFIG=... pytest -m cluster tests/cluster
+
+FARM_CLUSTER_IMAGE: an image with Python 3 that real nodes can pull (python:3.11-slim).
+FARM_CLUSTER_BAD_IMAGE: one that does not exist. FARM_CLUSTER_WAIT: longest wait for one thing, in seconds (240).
+"""
+
+import os
+import sys
+import uuid
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tasks.cluster.api import connect
+from tasks.cluster.job_template import base_job_template
+from tasks.cluster.pool_shape import GPU_POOL
+from tasks.cluster.pools import ensure_pool
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "k8s"))  # the helpers of both folders of tests
+sys.path.insert(0, str(Path(__file__).parent))
+
+from fake_node import LABEL, FakeNode
+from ground import BAD_IMAGE, IMAGE, WAIT_SECONDS, Ground, make_namespace, make_priority_class
+from servers import prefect_server, process
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.cluster)
+
+
+@pytest.fixture(scope="session")
+def kube():
+    if not os.environ.get("KUBECONFIG"):
+        pytest.skip("needs a Kubernetes cluster named by KUBECONFIG")
+    return connect(kubeconfig=os.environ["KUBECONFIG"])
+
+
+@pytest.fixture(scope="session")
+def namespace(kube):
+    name = f"avatar-farm-test-{uuid.uuid4().hex[:8]}"
+    made = [c for c, value in (("farm-control", 100000), ("farm-batch", 10)) if make_priority_class(kube, c, value)]
+    make_namespace(kube, name)
+    yield name
+    kube.delete(f"/api/v1/namespaces/{name}")
+    for priority_class in made:
+        kube.delete(f"/apis/scheduling.k8s.io/v1/priorityclasses/{priority_class}")
+
+
+@pytest.fixture(scope="session")
+def shape(namespace):
+    """A pool of its own: the worker's observer sees this session's Jobs and no others."""
+    small = replace(GPU_POOL, cpu="100m", memory="256Mi", shm="64Mi", scratch="256Mi", image=IMAGE, grace_seconds=5)
+    return replace(small, pool=f"farm-test-{namespace[-8:]}", namespace=namespace)
+
+
+@pytest.fixture(scope="session")
+def ground(kube, namespace, shape, tmp_path_factory):
+    """The cluster with a Prefect server beside it and a real worker between them."""
+    with prefect_server(tmp_path_factory.mktemp("server")) as url:
+        made = Ground(kube, namespace, url, shape.pool, WAIT_SECONDS)
+        made.prefect(lambda client: ensure_pool(client, shape.pool, base_job_template(shape)))
+        observer = "PREFECT_INTEGRATIONS_KUBERNETES_OBSERVER"
+        variables = {
+            "PREFECT_API_URL": url,
+            f"{observer}_NAMESPACES": namespace,
+            f"{observer}_ADDITIONAL_LABEL_FILTERS": f"avatar-farm/pool={shape.pool}",
+            "PREFECT_WORKER_QUERY_SECONDS": "2",
+        }
+        command = ["prefect", "worker", "start", f"--pool={shape.pool}", "--type=kubernetes", "--install-policy=never"]
+        with process(command, tmp_path_factory.mktemp("worker"), variables):
+            yield made
+
+
+@pytest.fixture
+def node(ground):
+    with FakeNode(ground.api, ground.namespace, bad_image=BAD_IMAGE) as made:
+        yield made
+
+
+@pytest.fixture
+def on_node(node):
+    """Job variables that send a pod to the test's own node."""
+    return {"node_selector": {LABEL: node.group}}
+
+
+@pytest.fixture
+def two_nodes(ground):
+    group = f"pair-{uuid.uuid4().hex[:6]}"
+    with (
+        FakeNode(ground.api, ground.namespace, group=group) as first,
+        FakeNode(ground.api, ground.namespace, group=group) as second,
+    ):
+        yield first, second

@@ -1,0 +1,124 @@
+"""A GPU node without a machine: a Node object, and a thread that does for its pods what a kubelet would.
+
+So the suite needs a control plane, but neither GPUs nor images: pods on this node go to Running when they are bound,
+to ErrImagePull when their image is a bad one, and end when they are told to.
+"""
+
+import threading
+import uuid
+from datetime import UTC, datetime
+
+from tasks.cluster.api import MERGE_PATCH, ClusterError
+from tasks.cluster.job_template import GPU_RESOURCE
+
+LABEL = "avatar-farm/test-node"
+TAINT = "avatar-farm/spot"  # GPU pods of the template tolerate it, nobody else's do
+TICK_SECONDS = 0.5
+BEAT_TICKS = 10
+
+
+class FakeNode:
+    """Use as a context manager. `lose` deletes the Node; `die` falls silent, as a machine without power does."""
+
+    def __init__(self, api, namespace, *, gpus=8, bad_image="", group=""):
+        self.name = f"avatar-farm-test-{uuid.uuid4().hex[:8]}"
+        self.path = f"/api/v1/nodes/{self.name}"
+        self.group = group or self.name
+        self._api, self._namespace, self._gpus, self._bad_image = api, namespace, gpus, bad_image
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._work, daemon=True)
+        self.faults = []
+
+    def __enter__(self):
+        labels = {LABEL: self.group, "kubernetes.io/hostname": self.name, "nvidia.com/gpu.product": "FAKE"}
+        spec = {"taints": [{"key": TAINT, "effect": "NoSchedule"}]}
+        body = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": self.name, "labels": labels}, "spec": spec}
+        self._api.request("POST", "/api/v1/nodes", body=body)
+        self._beat()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.die()
+        self._api.delete(self.path)
+        for pod in self._pods():  # no kubelet is left to confirm their end
+            self._remove(pod)
+        assert self.faults == []
+
+    def die(self):
+        """Stop answering for the pods and for the node."""
+        self._stopped.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def lose(self):
+        """Take the node out of the cluster; its pods are the pod collector's now."""
+        self.die()
+        self._api.delete(self.path)
+
+    def finish(self, pod, code=0):
+        """End a pod's containers with an exit code."""
+        self._set(pod, "Succeeded" if code == 0 else "Failed", {"terminated": {"exitCode": code, "reason": "Test"}})
+
+    def _work(self):
+        ticks = 0
+        while not self._stopped.wait(TICK_SECONDS):
+            ticks += 1
+            try:
+                if ticks % BEAT_TICKS == 0:
+                    self._beat()
+                for pod in self._pods():
+                    self._serve(pod)
+            except ClusterError as exc:
+                if exc.status not in (404, 409):
+                    self.faults.append(str(exc))
+
+    def _serve(self, pod):
+        phase = pod["status"].get("phase", "Pending")
+        if "deletionTimestamp" in pod["metadata"]:
+            if phase not in ("Succeeded", "Failed"):
+                self.finish(pod, 143)
+            self._remove(pod)
+        elif phase == "Pending" and not pod["status"].get("containerStatuses"):
+            image = pod["spec"]["containers"][0]["image"]
+            if image == self._bad_image:
+                self._set(pod, "Pending", {"waiting": {"reason": "ErrImagePull", "message": f"{image}: not found"}})
+            else:
+                self._set(pod, "Running", {"running": {"startedAt": _now()}})
+
+    def _set(self, pod, phase, state):
+        kept = [c for c in pod["status"].get("conditions", []) if c["type"] not in ("Ready", "ContainersReady")]
+        ready = "True" if phase == "Running" else "False"
+        kept += [{"type": kind, "status": ready, "lastTransitionTime": _now()} for kind in ("Ready", "ContainersReady")]
+        container = pod["spec"]["containers"][0]
+        status = {"name": container["name"], "image": container["image"], "imageID": "", "ready": ready == "True"}
+        status |= {"restartCount": 0, "state": state}
+        body = {"status": {"phase": phase, "startTime": _now(), "conditions": kept, "containerStatuses": [status]}}
+        self._api.request("PATCH", f"{self._path(pod)}/status", body=body, patch=MERGE_PATCH)
+
+    def _remove(self, pod):
+        try:
+            self._api.request("DELETE", self._path(pod), query={"gracePeriodSeconds": "0"})
+        except ClusterError as exc:
+            if exc.status != 404:
+                raise
+
+    def _beat(self):
+        amounts = {"cpu": "64", "memory": "1000Gi", "ephemeral-storage": "1000Gi", "pods": "110"}
+        amounts |= {GPU_RESOURCE: str(self._gpus)} if self._gpus else {}
+        good = {"MemoryPressure": "False", "DiskPressure": "False", "PIDPressure": "False", "Ready": "True"}
+        beat = {"reason": "Test", "lastHeartbeatTime": _now(), "lastTransitionTime": _now()}
+        conditions = [{"type": kind, "status": status, **beat} for kind, status in good.items()]
+        body = {"status": {"capacity": amounts, "allocatable": amounts, "conditions": conditions}}
+        self._api.request("PATCH", f"{self.path}/status", body=body, patch=MERGE_PATCH)
+
+    def _pods(self):
+        path = f"/api/v1/namespaces/{self._namespace}/pods"
+        return list(self._api.list(path, fields=f"spec.nodeName={self.name}"))
+
+    def _path(self, pod):
+        return f"/api/v1/namespaces/{self._namespace}/pods/{pod['metadata']['name']}"
+
+
+def _now():
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
