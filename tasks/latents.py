@@ -25,6 +25,11 @@ class ShotReader:
                 self._places.setdefault(latent, []).append((window, number, row))
 
     @property
+    def indices(self) -> list[int]:
+        """The latents that are there, in order."""
+        return sorted(self._places)
+
+    @property
     def num_latents(self) -> int:
         return len(self._places)
 

@@ -16,6 +16,7 @@ from tasks.errors import CheckFailed, ObjectMissing
 from tasks.exchange import StoreExchange, pack_predictions
 from tasks.film_check import check_film, film_facts
 from tasks.ingest import mix_key
+from tasks.latents import ShotReader
 from tasks.loudness import gain_to
 from tasks.plan.keys import digest
 from tasks.plan.types import Plan, SegmentPlan, ShotPlan
@@ -81,7 +82,12 @@ def make_segment(
         check_latents(shot, segment, predictions)
         path = work.scratch / "latents.safetensors"
         path.write_bytes(pack_predictions(predictions))
-        facts: dict[str, str | int] = {"seed": shot.seed, "network": plan.network_version, "profile": plan.profile, "steps": plan.steps}
+        facts: dict[str, str | int] = {
+            "seed": shot.seed,
+            "network": plan.network_version,
+            "profile": plan.profile,
+            "steps": plan.steps,
+        }
         return Rendered(
             output=Output(path, "segment_latents", ".safetensors", f"{plan.episode} {name}"),
             inputs=tuple(_sources(pod.store, plan, shot)),
@@ -120,7 +126,8 @@ def make_shot(pod: Pod, plan: Plan, shot: ShotPlan, watch: Watcher) -> Published
             pod.store.fetch(pointer.object.key, path)
             files.append(path)
             made = Artifact(pointer.object.sha256, pointer.object.size, "segment_latents", pointer.object.key)
-            inputs.append(Input(made, "latents", segment_item(segment)))
+            start, end = latent_span(path, plan.fps)
+            inputs.append(Input(made, "latents", segment_item(segment), start, min(end, shot.num_frames / plan.fps)))
 
         def frames_done(done: int, total: int) -> None:
             watch.advance("shot", shot.id, done, total)
@@ -137,6 +144,13 @@ def make_shot(pod: Pod, plan: Plan, shot: ShotPlan, watch: Watcher) -> Published
         )
 
     return pod.publisher.publish(shot_item(plan, shot), render, behalf=Behalf(plan.key, shot.key), stop=pod.stop)
+
+
+def latent_span(latents: Path, fps: float) -> tuple[float, float]:
+    """Return the seconds of a shot that a segment's latents stand for: latent 0 for one frame, each later one for 4."""
+    indices = ShotReader([latents]).indices
+    first, last = indices[0], indices[-1]
+    return (4 * first - 3) / fps if first else 0.0, (4 * last + 1) / fps
 
 
 def make_film(pod: Pod, plan: Plan, order: str, watch: Watcher) -> Published:

@@ -5,7 +5,8 @@ import typer
 
 def mount(app: typer.Typer) -> None:
     """Add every command to the application."""
-    from farm.commands import planning, rendering
+    from farm.commands import planning, rendering, service
 
     planning.mount(app)
     rendering.mount(app)
+    service.mount(app)

@@ -1,0 +1,138 @@
+"""The farm on one machine: a Prefect server with its dashboard, pools, deployments and workers, on 127.0.0.1 only."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from tasks.errors import ConfigError, TransientError
+from tasks.settings import settings
+
+ROOT = Path(__file__).resolve().parent.parent
+START_SECONDS = 90.0
+Tell = Callable[[str], None]
+
+
+def environment(port: int) -> dict[str, str]:
+    """Return the environment of everything that a local farm starts: its own server, its own home, no telemetry."""
+    home = settings().home.resolve()
+    api = f"http://127.0.0.1:{port}/api"
+    ours = {
+        "PREFECT_HOME": str(home / "prefect"),
+        "PREFECT_API_URL": api,
+        "PREFECT_SERVER_UI_API_URL": api,
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+        "FARM_HOME": str(home),
+        "FARM_WORKDIR": str(ROOT),
+        "PYTHONPATH": str(ROOT),
+    }
+    return {**os.environ, **ours}
+
+
+def run_local_farm(port: int, workers: int, tell: Tell) -> None:
+    """Start everything, say where it is, and end everything at Ctrl-C or SIGTERM.
+
+    Raises: ConfigError when the port is taken, TransientError when the server does not come up.
+    """
+    with local_farm(port, workers) as url:
+        tell(f"dashboard: {url}")
+        tell("submit an episode from another terminal: farm submit examples/pilot/episode.yaml")
+        tell("Ctrl-C ends the farm; what is rendered is kept")
+        try:
+            signal.sigwait({signal.SIGINT, signal.SIGTERM})
+        except KeyboardInterrupt:
+            return
+
+
+@contextmanager
+def local_farm(port: int, workers: int) -> Iterator[str]:
+    """Yield the dashboard's address of a running farm; all its processes end with the context."""
+    if _answers(port):
+        raise ConfigError(f"port {port} is taken; stop what uses it or choose another: farm up --port {port + 1}")
+    env = environment(port)
+    logs = settings().home.resolve() / "logs"
+    logs.mkdir(parents=True, exist_ok=True)
+    started: list[subprocess.Popen[bytes]] = []
+    try:
+        started.append(
+            _start(["server", "start", "--host", "127.0.0.1", "--port", str(port)], env, logs / "server.log")
+        )
+        _await_server(port, started[0], logs / "server.log")
+        prepare_server(env)
+        for pool in ("farm-cpu", "farm-gpu"):
+            words = ["worker", "start", "--pool", pool, "--type", "process", "--name", f"local-{pool}"]
+            started.append(_start(words, env, logs / f"{pool}.log"))
+        _prefect(["work-pool", "set-concurrency-limit", "farm-gpu", str(workers)], env)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        for process in reversed(started):
+            process.send_signal(signal.SIGINT)
+        for process in reversed(started):
+            _end(process)
+
+
+def prepare_server(env: Mapping[str, str]) -> None:
+    """Make the pools and deployments of prefect.yaml on a server; doing it again changes nothing."""
+    for pool in ("farm-cpu", "farm-gpu"):
+        _prefect(["work-pool", "create", pool, "--type", "process", "--overwrite"], env)
+    _prefect(["--no-prompt", "deploy", "--all"], env)
+
+
+def start_episode(server: str, episode: str, order: str, store: str, database: str, out: str) -> str:
+    """Start an ingested episode on a farm and return its run's page.
+
+    Raises: TransientError when the server does not answer.
+    """
+    os.environ["PREFECT_API_URL"] = server
+    from prefect.deployments import run_deployment
+
+    parameters = {"episode": episode, "order": order, "store": store, "database": database, "out": out}
+    try:
+        run = run_deployment("episode/episode", parameters={**parameters, "dispatch": "deployments"}, timeout=0)
+    except Exception as exc:
+        raise TransientError(f"{server} did not take the episode ({exc}); is the farm up? (farm up)") from exc
+    return f"{server.removesuffix('/api')}/runs/flow-run/{run.id}"  # type: ignore[union-attr]
+
+
+def _start(words: list[str], env: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
+    with log.open("ab") as file:
+        command = [sys.executable, "-m", "prefect", *words]
+        return subprocess.Popen(command, env=dict(env), stdout=file, stderr=file, cwd=ROOT, start_new_session=True)
+
+
+def _prefect(words: list[str], env: Mapping[str, str]) -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "prefect", *words], env=dict(env), cwd=ROOT, capture_output=True, text=True
+    )
+    if run.returncode:
+        raise TransientError(f"prefect {' '.join(words)} failed: {(run.stderr or run.stdout).strip()[-800:]}")
+
+
+def _await_server(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while not _answers(port):
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise TransientError(f"the server did not come up within {START_SECONDS:.0f} s; see {log}")
+        time.sleep(0.2)
+
+
+def _answers(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/health", timeout=2) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    try:
+        process.wait(timeout=20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
