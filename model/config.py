@@ -31,7 +31,7 @@ class VaeConfig:
     tile_pixels: int = 256
     tile_frames: int = 64
     overlap: float = 0.25
-    mid_attention: bool = True  # puppet: none, so that decoding is local
+    patches: bool = False  # the puppet's own autoencoder; channels are then encoder and decoder width
     causal_attention: bool = True  # middle attention sees earlier frames only (`mid_block_causal_attn`)
 
 
@@ -82,8 +82,6 @@ PUPPET = NetworkConfig(
     adapter_width=128,
     adapter_every=1,
     audio=AudioConfig(width=64, layers=2, heads=2, projection=128),
-    vae=VaeConfig(
-        channels=(8, 16, 32, 64), layers_per_block=1, norm_groups=2, tile_pixels=512, mid_attention=False, scaling=1.0
-    ),
+    vae=VaeConfig(channels=(128, 192), layers_per_block=2, tile_pixels=512, patches=True, scaling=1.0),
     emotion=True,
 )

@@ -16,16 +16,28 @@ from torch import Tensor
 from torch.nn import functional
 
 from model.config import VaeConfig
+from model.patch_vae import PatchVae
 from model.tiles import SPACE, TIME, Tile, Tiling, plan_tiles
 
 ReadLatents = Callable[[int, int], Tensor]  # latents [start, end) of a shot as (c, t, h, w)
 
 
 def build_vae(config: VaeConfig) -> Any:
-    """Build the autoencoder with random weights; parameter names are those of the released file.
+    """Build the autoencoder with random weights; parameter names are those of the released file
+    (the puppet's own kind, `patches`, has its own).
 
     Two buffers of our own, `latent_mean` and `latent_std` (c,), hold the normalisation; a file may lack them.
     """
+    vae = PatchVae(config) if config.patches else _released_vae(config)
+    vae.register_buffer("latent_mean", torch.zeros(config.latent_channels))
+    vae.register_buffer("latent_std", torch.full((config.latent_channels,), 1 / config.scaling))
+    pixels, frames, keep = config.tile_pixels, config.tile_frames, 1 - config.overlap
+    pixels_stride, frames_stride = round(pixels * keep), round(frames * keep)
+    vae.enable_tiling(pixels, pixels, frames, pixels_stride, pixels_stride, frames_stride)
+    return vae
+
+
+def _released_vae(config: VaeConfig) -> Any:
     from diffusers import AutoencoderKLHunyuanVideo
 
     vae = AutoencoderKLHunyuanVideo(
@@ -34,13 +46,7 @@ def build_vae(config: VaeConfig) -> Any:
         layers_per_block=config.layers_per_block,
         norm_num_groups=config.norm_groups,
         scaling_factor=config.scaling,
-        mid_block_add_attention=config.mid_attention,
     )
-    vae.register_buffer("latent_mean", torch.zeros(config.latent_channels))
-    vae.register_buffer("latent_std", torch.full((config.latent_channels,), 1 / config.scaling))
-    pixels, frames, keep = config.tile_pixels, config.tile_frames, 1 - config.overlap
-    pixels_stride, frames_stride = round(pixels * keep), round(frames * keep)
-    vae.enable_tiling(pixels, pixels, frames, pixels_stride, pixels_stride, frames_stride)
     vae.use_framewise_encoding = vae.use_framewise_decoding = True
     for block in (vae.encoder.mid_block, vae.decoder.mid_block):
         # the original builds its mask row by row, 17408 rows for a released tile
@@ -51,7 +57,7 @@ def build_vae(config: VaeConfig) -> Any:
 def _mid_block(block: Any, x: Float[Tensor, "b d f h w"], causal: bool) -> Float[Tensor, "b d f h w"]:
     x = block.resnets[0](x)
     for attention, resnet in zip(block.attentions, block.resnets[1:], strict=True):
-        x = resnet(x if attention is None else x + _frame_attention(attention, x, causal))
+        x = resnet(x + _frame_attention(attention, x, causal))
     return x
 
 
