@@ -1,15 +1,16 @@
 """From a manifest file to a plan: read and check, listen, find faces, plan. Writes nothing."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.errors import ManifestError
+from tasks.faces.detectors import open_detector
+from tasks.faces.find import find_faces
 from tasks.manifest.read import LoadedManifest, read_manifest
 from tasks.network import weights_digest
-from tasks.plan.types import FaceBox, Plan
+from tasks.plan.types import Plan
 from tasks.settings import settings
-from tasks.survey import Survey, Voice, make_plan, survey
+from tasks.survey import Survey, make_plan, survey
 
 Tell = Callable[[str], None]
 
@@ -32,14 +33,11 @@ def prepare(manifest: Path, tell: Tell = lambda text: None) -> Prepared:
     loaded = read_manifest(manifest)
     tell("listening to the stems")
     found = survey(loaded)
-    faces = find_faces(loaded)
+    faces = find_faces(loaded, open_detector(settings().face_models)) if needs_faces(loaded) else {}
     weights = weights_digest(loaded.manifest.episode.profile, settings().weights)
     return Prepared(loaded, found, make_plan(loaded, found, faces, weights))
 
 
-def find_faces(loaded: LoadedManifest) -> Mapping[Voice, FaceBox]:
-    """Return the faces that the manifest leaves to `auto`.
-
-    Raises: ManifestError naming every character that could not be told apart.
-    """
-    return {}
+def needs_faces(loaded: LoadedManifest) -> bool:
+    """Say whether the manifest leaves any face to `auto`."""
+    return any(who.face == "auto" for shot in loaded.manifest.shots for who in shot.characters)

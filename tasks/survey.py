@@ -11,6 +11,7 @@ from tasks.plan.build import PlanInputs, plan
 from tasks.plan.keys import digest
 from tasks.plan.layout import ShotRange, lay_out
 from tasks.plan.types import FaceBox, Plan, Turn
+from tasks.script.rttm import read_rttm
 from tasks.speech.turns import turns_from_stems
 
 Voice = tuple[str, str]  # shot id, character
@@ -91,8 +92,6 @@ def _turns(loaded: LoadedManifest, ranges: tuple[ShotRange, ...]) -> tuple[Turn,
     """Return who speaks when: as written, or as heard in the stems with a gate against what bleeds between them."""
     audio, fps = loaded.manifest.audio, loaded.manifest.episode.fps
     if audio.turns is not None:
-        from tasks.script.rttm import read_rttm
-
         return tuple(sorted(read_rttm(loaded.files[audio.turns])))
     turns = list(_heard({name: loaded.files[path] for name, path in audio.stems.items()}, 0.0))
     for shot, frames in zip(loaded.manifest.shots, ranges, strict=True):

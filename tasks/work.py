@@ -82,17 +82,13 @@ def make_segment(
         check_latents(shot, segment, predictions)
         path = work.scratch / "latents.safetensors"
         path.write_bytes(pack_predictions(predictions))
-        facts: dict[str, str | int] = {
-            "seed": shot.seed,
-            "network": plan.network_version,
-            "profile": plan.profile,
-            "steps": plan.steps,
-        }
+        facts = {"seed": shot.seed, "steps": plan.steps, "segment": segment.index}
+        made_by = {"network": plan.network_version, "profile": plan.profile, "torch": torch.__version__}
         return Rendered(
             output=Output(path, "segment_latents", ".safetensors", f"{plan.episode} {name}"),
             inputs=tuple(_sources(pod.store, plan, shot)),
             metrics={"latents": float(len(predictions)), "windows": float(segment.num_windows)},
-            facts={**facts, "segment": segment.index, "host": pod.publisher.worker, "torch": torch.__version__},
+            facts={**facts, **made_by, "host": pod.publisher.worker},
         )
 
     return pod.publisher.publish(segment_item(segment), render, behalf=Behalf(plan.key, shot.key), stop=pod.stop)
