@@ -6,26 +6,30 @@ python scripts/train_drawn_faces.py --measure  measure only
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from tasks.faces.drawn import SIDE, DrawnFaceDetector, scan
-from tasks.faces.types import overlap
+from tasks.faces.types import Image, overlap
+from tasks.plan.types import FaceBox
 from tasks.puppet.world import draw_plate
 
 OUT = Path(__file__).parents[1] / "tasks" / "faces" / "drawn.safetensors"
+Array = NDArray[np.floating[Any]]
 KINDS = 6
 SIZES = ((192, 128), (256, 144), (128, 128))
 
 
-def plate(seed):
+def plate(seed: int) -> tuple[Image, list[FaceBox]]:
     """Return the drawing and face boxes of one seed: 1 to 4 characters, three picture sizes."""
     return draw_plate(seed, 1 + seed % 4, SIZES[seed // 4 % 3])
 
 
-def patch(image, box):
+def patch(image: Image, box: FaceBox) -> Array:
     """Return a box of the picture as a normalised vector: each channel without mean, of unit norm."""
     height, width = image.shape[:2]
     x, y, w, h = box.x * width, box.y * height, box.w * width, box.h * height
@@ -36,16 +40,14 @@ def patch(image, box):
     return (cut / np.maximum(np.linalg.norm(cut, axis=(0, 1)), 1e-6)).ravel()
 
 
-def jitter(rng, box, amount):
+def jitter(rng: np.random.Generator, box: FaceBox, amount: float) -> FaceBox:
     """Return the box moved and scaled a little."""
-    from tasks.plan.types import FaceBox
-
     s = float(np.exp(rng.normal(0, amount)))
     dx, dy = rng.normal(0, amount, 2)
     return FaceBox(box.x + box.w * (dx + (1 - s) / 2), box.y + box.h * (dy + (1 - s) / 2), box.w * s, box.h * s)
 
 
-def discriminant(faces, others):
+def discriminant(faces: Array, others: Array) -> Array:
     """Return the linear discriminant of two sets of patches, of unit norm per channel, (20, 20, 3)."""
     spread = np.cov(others.T) + 0.5 * np.cov(faces.T)
     spread += np.eye(len(spread)) * np.trace(spread) / len(spread) * 0.6
@@ -54,7 +56,7 @@ def discriminant(faces, others):
     return (pattern / np.linalg.norm(pattern, axis=(0, 1))).astype(np.float32)
 
 
-def kinds(faces, rng, count):
+def kinds(faces: Array, rng: np.random.Generator, count: int) -> NDArray[np.intp]:
     """Return each patch's kind: k-means over normalised patches (skin, hair and beard decide)."""
     centres = faces[rng.choice(len(faces), count, replace=False)]
     for _ in range(20):
@@ -63,7 +65,7 @@ def kinds(faces, rng, count):
     return kind
 
 
-def train(seeds, rng, count=KINDS):
+def train(seeds: range, rng: np.random.Generator, count: int = KINDS) -> Array:
     """Return the filters (k, 20, 20, 3) after two rounds; the second learns from the first one's false alarms."""
     faces, others = [], []
     for seed in seeds:
@@ -81,7 +83,7 @@ def train(seeds, rng, count=KINDS):
     return np.array([discriminant(faces[kind == k], np.array(others)) for k in range(count)])
 
 
-def pick_thresholds(filters, seeds):
+def pick_thresholds(filters: Array, seeds: range) -> Array:
     """Return for each filter the response that one wrong place in fifty plates reaches."""
     wrong = np.zeros((len(seeds), len(filters)))
     for row, seed in enumerate(seeds):
@@ -92,7 +94,7 @@ def pick_thresholds(filters, seeds):
     return np.percentile(wrong, 98, axis=0).astype(np.float32)
 
 
-def measure(seeds):
+def measure(seeds: range) -> None:
     """Print how many faces of never seen plates are found, and how many finds are no face."""
     detector, found_right, missed, false, shares = DrawnFaceDetector(), 0, 0, 0, []
     for seed in seeds:

@@ -62,6 +62,16 @@ def find_faces(loaded: LoadedManifest, detector: Detector) -> dict[tuple[str, st
 
     Raises: ManifestError naming every shot and character that could not be told apart, with the way out.
     """
+    boxes, faults = find_faces_or_doubts(loaded, detector)
+    if faults:
+        raise ManifestError(faults)
+    return boxes
+
+
+def find_faces_or_doubts(
+    loaded: LoadedManifest, detector: Detector
+) -> tuple[dict[tuple[str, str], FaceBox], list[Fault]]:
+    """Return the faces that could be told, and one fault for everything that could not."""
 
     @cache
     def look(picture: str) -> tuple[Image, tuple[DetectedFace, ...]]:
@@ -87,9 +97,7 @@ def find_faces(loaded: LoadedManifest, detector: Detector) -> dict[tuple[str, st
         faults += [_fault(loaded, index, shot, doubt, detector) for doubt in result.doubts]
         if not result.doubts:
             boxes |= {(shot.id, name): faces[face].box for name, face in zip(names, result.faces, strict=True)}
-    if faults:
-        raise ManifestError(faults)
-    return boxes
+    return boxes, faults
 
 
 def free_faces(faces: Sequence[DetectedFace], shot: Shot) -> list[DetectedFace]:

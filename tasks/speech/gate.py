@@ -145,7 +145,9 @@ def speaking(features: StemFeatures, settings: GateSettings = GateSettings()) ->
         heard_bleed = np.minimum(1, settings.bleed_weight * (suspected / (floor + suspected)).mean(axis=2))
         near = level > np.where(np.isfinite(own), own, np.inf)[:, None] - settings.below_own_db
         on = near & (excess >= settings.excess_on_db * heard_bleed) & (features.probability > settings.probability_on)
-        stay = near & (excess >= settings.excess_off_db * heard_bleed) & (features.probability > settings.probability_off)
+        stay = (
+            near & (excess >= settings.excess_off_db * heard_bleed) & (features.probability > settings.probability_off)
+        )
         active = _hysteresis(on, stay)
         own = np.where(np.isfinite(own), _own_level(level, active), -np.inf)
         alone = active & (active.sum(axis=0) == 1)

@@ -1,6 +1,6 @@
 """How wrong turns are: diarization error rate as in the NIST evaluations, with names known."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tasks.plan.types import Turn
