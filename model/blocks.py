@@ -36,13 +36,21 @@ PLAIN = Options()
 
 
 def over_tokens(
-    function: Callable[..., Tensor], chunk_tokens: int | None, x: Float[Tensor, "b n d"], *more: Tensor
-) -> Float[Tensor, "b n o"]:
-    """Apply a function of tokens to chunks of them, so that only one chunk's intermediates exist at a time."""
-    if chunk_tokens is None or x.shape[1] <= chunk_tokens:
-        return function(x, *more)
-    parts = zip(*(torch.split(tensor, chunk_tokens, dim=1) for tensor in (x, *more)))
-    return torch.cat([function(*part) for part in parts], dim=1)
+    function: Callable[..., tuple[Tensor, ...]], rope: Rope, chunk_tokens: int | None, *inputs: Float[Tensor, "b n _"]
+) -> tuple[Tensor, ...]:
+    """Apply a function of (rope, tokens ...) to chunks of tokens, so that only one chunk's intermediates exist."""
+    num_tokens = inputs[0].shape[1]
+    if chunk_tokens is None or num_tokens <= chunk_tokens:
+        return function(rope, *inputs)
+    whole: list[Tensor] = []
+    for start in range(0, num_tokens, chunk_tokens):
+        stop = min(start + chunk_tokens, num_tokens)
+        parts = function(rope.rows(start, stop), *(tokens[:, start:stop] for tokens in inputs))
+        if not whole:
+            whole = [part.new_empty(len(part), num_tokens, *part.shape[2:]) for part in parts]
+        for tokens, part in zip(whole, parts):
+            tokens[:, start:stop] = part
+    return tuple(whole)
 
 
 class Modulation(nn.Module):
@@ -92,30 +100,37 @@ class DoubleBlock(nn.Module):
             setattr(self, f"{stream}_attn_proj", Linear(hidden, hidden))
             setattr(self, f"{stream}_mlp", Mlp(hidden, config.mlp_ratio))
 
-    def heads_of(
-        self, stream: str, x: Float[Tensor, "b n d"], shift: Float[Tensor, "b d"], scale: Float[Tensor, "b d"]
-    ) -> tuple[Float[Tensor, "b n h e"], Float[Tensor, "b n h e"], Float[Tensor, "b n h e"]]:
-        """Return q, k, v of one stream, q and k normalised."""
-        qkv = getattr(self, f"{stream}_attn_qkv")(modulated_norm(x, shift, scale))
-        q, k, v = rearrange(qkv, "b n (three h e) -> three b n h e", three=3, h=self.heads)
-        return getattr(self, f"{stream}_attn_q_norm")(q), getattr(self, f"{stream}_attn_k_norm")(k), v
+    def enter(
+        self, stream: str, x: Float[Tensor, "b n d"], parts: tuple[Tensor, ...], rope: Rope, options: Options
+    ) -> tuple[Tensor, ...]:
+        """Return q, k, v of one stream, q and k normalised and rotated."""
+        project, q_norm, k_norm = (getattr(self, f"{stream}_attn_{name}") for name in ("qkv", "q_norm", "k_norm"))
 
-    def finish(
+        def heads(rope: Rope, x: Tensor) -> tuple[Tensor, ...]:
+            qkv = project(modulated_norm(x, parts[0], parts[1]))
+            q, k, v = rearrange(qkv, "b n (three h e) -> three b n h e", three=3, h=self.heads)
+            return rotate(q_norm(q), rope), rotate(k_norm(k), rope), v
+
+        return over_tokens(heads, rope, options.chunk_tokens, x)
+
+    def leave(
         self,
         stream: str,
         x: Float[Tensor, "b n d"],
         attended: Float[Tensor, "b n d"],
         parts: tuple[Tensor, ...],
+        rope: Rope,
         options: Options,
     ) -> Float[Tensor, "b n d"]:
         """Add attention and MLP to one stream."""
+        project, mlp = getattr(self, f"{stream}_attn_proj"), getattr(self, f"{stream}_mlp")
         _, _, gate1, shift2, scale2, gate2 = parts
 
-        def rest(x: Tensor, attended: Tensor) -> Tensor:
-            x = gated(x, gate1, getattr(self, f"{stream}_attn_proj")(attended))
-            return gated(x, gate2, getattr(self, f"{stream}_mlp")(modulated_norm(x, shift2, scale2)))
+        def rest(_: Rope, x: Tensor, attended: Tensor) -> tuple[Tensor]:
+            x = gated(x, gate1, project(attended))
+            return (gated(x, gate2, mlp(modulated_norm(x, shift2, scale2))),)
 
-        return over_tokens(rest, options.chunk_tokens, x, attended)
+        return over_tokens(rest, rope, options.chunk_tokens, x, attended)[0]
 
     def forward(
         self,
@@ -126,17 +141,18 @@ class DoubleBlock(nn.Module):
         layout: Layout,
         options: Options = PLAIN,
     ) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b s d"]]:
-        """Advance both streams; `modulation` is the image's and the text's."""
+        """Advance both streams; `modulation` is the image's and the text's, `rope` covers both."""
         img_parts, txt_parts = (part.chunk(6, dim=-1) for part in modulation)
-        img_q, img_k, img_v = self.heads_of("img", img, img_parts[0], img_parts[1])
-        txt_q, txt_k, txt_v = self.heads_of("txt", txt, txt_parts[0], txt_parts[1])
-        q = torch.cat([rotate(img_q, rope), txt_q], dim=1)  # (b, m, h, e)
-        k = torch.cat([rotate(img_k, rope), txt_k], dim=1)
-        v = torch.cat([img_v, txt_v], dim=1)
-        attended = rearrange(options.attention(q, k, v, layout), "b m h e -> b m (h e)")
         num_image = img.shape[1]
-        img = self.finish("img", img, attended[:, :num_image], img_parts, options)
-        txt = self.finish("txt", txt, attended[:, num_image:], txt_parts, options)
+        img_rope, txt_rope = rope.rows(0, num_image), rope.rows(num_image, num_image + txt.shape[1])
+        of_image = self.enter("img", img, img_parts, img_rope, options)
+        of_text = self.enter("txt", txt, txt_parts, txt_rope, options)
+        q, k, v = (torch.cat(pair, dim=1) for pair in zip(of_image, of_text))  # (b, m, h, e)
+        del of_image, of_text
+        attended = rearrange(options.attention(q, k, v, layout), "b m h e -> b m (h e)")
+        del q, k, v
+        img = self.leave("img", img, attended[:, :num_image], img_parts, img_rope, options)
+        txt = self.leave("txt", txt, attended[:, num_image:], txt_parts, txt_rope, options)
         return img, txt
 
 
@@ -164,24 +180,24 @@ class SingleBlock(nn.Module):
     ) -> Float[Tensor, "b m d"]:
         """Advance the joint sequence.
 
-        linear1 is applied in two row slices: its MLP part, four hidden widths, only exists for a chunk of tokens.
+        linear1 is applied in two row slices, and the norm before it twice when in chunks: the MLP's part, four hidden
+        widths, then only exists for one chunk.
         """
         shift, scale, gate = modulation.chunk(3, dim=-1)
-        whole = options.chunk_tokens is None
-        normed = modulated_norm(x, shift, scale) if whole else x
+        split = 3 * self.hidden
+        normed = modulated_norm(x, shift, scale) if options.chunk_tokens is None else None
 
-        def project(y: Tensor) -> Tensor:
-            y = y if whole else modulated_norm(y, shift, scale)
-            out: Tensor = self.linear1(y, slice(0, 3 * self.hidden))
-            return out
+        def heads(rope: Rope, x: Tensor) -> tuple[Tensor, ...]:
+            qkv = self.linear1(modulated_norm(x, shift, scale) if normed is None else normed, slice(0, split))
+            q, k, v = rearrange(qkv, "b m (three h e) -> three b m h e", three=3, h=self.heads)
+            return rotate(self.q_norm(q), rope), rotate(self.k_norm(k), rope), v
 
-        def rest(x: Tensor, y: Tensor, attended: Tensor) -> Tensor:
-            y = y if whole else modulated_norm(y, shift, scale)
-            inner = F.gelu(self.linear1(y, slice(3 * self.hidden, None)), approximate="tanh")
-            return gated(x, gate, self.linear2(torch.cat([attended.to(inner.dtype), inner], dim=-1)))
+        def rest(_: Rope, x: Tensor, attended: Tensor) -> tuple[Tensor]:
+            inner = self.linear1(modulated_norm(x, shift, scale) if normed is None else normed, slice(split, None))
+            inner = F.gelu(inner, approximate="tanh")
+            return (gated(x, gate, self.linear2(torch.cat([attended.to(inner.dtype), inner], dim=-1))),)
 
-        qkv = over_tokens(project, options.chunk_tokens, normed)
-        q, k, v = rearrange(qkv, "b m (three h e) -> three b m h e", three=3, h=self.heads)
-        q, k = rotate(self.q_norm(q), rope), rotate(self.k_norm(k), rope)
+        q, k, v = over_tokens(heads, rope, options.chunk_tokens, x)
         attended = rearrange(options.attention(q, k, v, layout), "b m h e -> b m (h e)")
-        return over_tokens(rest, options.chunk_tokens, x, normed, attended)
+        del q, k, v
+        return over_tokens(rest, rope, options.chunk_tokens, x, attended)[0]

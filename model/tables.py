@@ -61,7 +61,7 @@ class ShotTables:
     voices: tuple[VoiceTable, ...]
     texts: dict[TextKey, tuple[Tensor, int]] = field(default_factory=dict)
     modulations: dict[VectorKey, Modulations] = field(default_factory=dict)
-    ropes: dict[int, Rope] = field(default_factory=dict)
+    ropes: dict[tuple[int, int], Rope] = field(default_factory=dict)
 
     @property
     def token_grid(self) -> tuple[int, int]:
@@ -75,8 +75,9 @@ class ShotTables:
         grid = (len(window.latents), *self.token_grid)
         text, num_text = self.text(told, step)
         device = self.reference.tokens.device
-        if grid[0] not in self.ropes:
-            self.ropes[grid[0]] = rope_table(*grid, self.network.config, device)
+        if (grid[0], num_text) not in self.ropes:
+            rope = rope_table(*grid, self.network.config, device)
+            self.ropes[grid[0], num_text] = rope.with_text(num_text)
         voices = tuple(
             self.voice(table, voice, window, grid, branch)
             for table, voice in zip(self.voices, told.voices, strict=True)
@@ -87,7 +88,7 @@ class ShotTables:
             text=text,
             reference=self.plate(grid),
             voices=tuple(keep_masked(voice) for voice in voices) if self.options.masked_adapters else voices,
-            rope=self.ropes[grid[0]],
+            rope=self.ropes[grid[0], num_text],
             layout=joint_layout((grid[0] + 1) * grid[1] * grid[2], (num_text,), device),
         )
 

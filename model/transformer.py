@@ -45,7 +45,7 @@ class Prepared:
     text: Float[Tensor, "b s d"]  # valid rows only, padded to the longest item
     reference: Reference
     voices: tuple[PreparedVoice, ...]
-    rope: Rope
+    rope: Rope  # of image and text rows
     layout: Layout
 
 
@@ -99,7 +99,7 @@ class VideoTransformer(ConditionReader):
             text=text,
             reference=self.prepare_reference(conditions),
             voices=tuple(keep_masked(voice) for voice in voices) if options.masked_adapters else voices,
-            rope=rope_table(*grid, self.config, device=t.device),
+            rope=rope_table(*grid, self.config, device=t.device).with_text(max(num_text)),
             layout=joint_layout((grid[0] + 1) * grid[1] * grid[2], num_text, t.device),
         )
 
