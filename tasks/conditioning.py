@@ -40,8 +40,8 @@ class Conditioner:
 
     def conditions(self, shot: ShotPlan) -> ShotConditions:
         """Return everything the network is told about a shot, from the store where it is there already."""
-        positive = self._object("text", [shot.prompt, shot.plate_sha256], lambda: self._text(shot.prompt, shot))
-        negative = self._object("text", ["", shot.plate_sha256], lambda: self._text("", shot))
+        positive = self._text(self.bundle.prompt_prefix + shot.prompt, shot)
+        negative = self._text(self.bundle.negative_prompt, shot)
         plate = self._object("plate", [shot.plate_sha256, *self._size], lambda: self._plate(shot.plate_sha256))
         masks = self._object("mask", self._mask_facts(shot), lambda: self._masks(shot)).get("masks", torch.zeros(0))
         num_latents = num_latents_for_frames(shot.num_frames)
@@ -76,6 +76,9 @@ class Conditioner:
         return Prompt(self._there(tensors["states"]), self._there(tensors["mask"]), self._there(tensors["pooled"]))
 
     def _text(self, prompt: str, shot: ShotPlan) -> Tensors:
+        return self._object("text", [prompt, shot.plate_sha256], lambda: self._read(prompt, shot))
+
+    def _read(self, prompt: str, shot: ShotPlan) -> Tensors:
         states, mask, pooled = self.bundle.encode_text(prompt, self._picture(shot.plate_sha256, self._size))
         return {"states": states, "mask": mask, "pooled": pooled}
 

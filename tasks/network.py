@@ -17,6 +17,7 @@ from model.windows import FusionConfig
 from tasks.errors import ConfigError
 from tasks.plan.types import Plan
 from tasks.profiles import NETWORK_VERSION, PROFILES, Profile, SamplerSettings, plan_sampler, weights_folder
+from tasks.settings import Settings
 
 TextEncoder = Callable[[str, Image.Image], tuple[Tensor, Tensor, Tensor]]  # prompt, plate -> states, mask, pooled
 
@@ -33,6 +34,8 @@ class Bundle:
     encoder: nn.Module
     encode_text: TextEncoder
     emotion_latents: int  # side of an emotion picture in latents
+    prompt_prefix: str = ""
+    negative_prompt: str = ""
 
     def fusion(self, plan: Plan) -> FusionConfig:
         """Return how a plan's long takes are cut into windows."""
@@ -80,16 +83,17 @@ def _file_digest(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def load_bundle(profile: str, device: str, released: Path | None) -> Bundle:
+def load_bundle(profile: str, settings: Settings) -> Bundle:
     """Load a profile's network.
 
     Raises: ConfigError when weights are missing, WeightsError when they are of another network.
     """
+    device = pick_device(settings.device)
     if profile == "puppet":
-        return _load_puppet(pick_device(device))
+        return _load_puppet(device)
     from tasks.released import load_released
 
-    return load_released(pick_device(device), released)
+    return load_released(device, settings)
 
 
 def _load_puppet(device: torch.device) -> Bundle:

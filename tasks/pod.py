@@ -34,7 +34,7 @@ class Pod:
 @lru_cache(maxsize=1)
 def _bundle(profile: str) -> Bundle:
     limit_threads(settings().threads)
-    return load_bundle(profile, settings().device, settings().weights)
+    return load_bundle(profile, settings())
 
 
 @contextmanager

@@ -1,16 +1,15 @@
-"""The shipped weights as modules."""
+"""The shipped weights as modules, through the loader of the released checkpoint."""
 
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import nn
 
-from model.audio import build_encoder
 from model.config import NetworkConfig
+from model.mapped import WeightsFileError
 from model.transformer import VideoTransformer
-from model.vae import build_vae
+from model.weights import Placement, WeightsMismatch, load_audio_encoder, load_network, load_vae
 from tasks.errors import WeightsError
 
 
@@ -19,15 +18,11 @@ def load_parts(folder: Path, config: NetworkConfig, device: torch.device) -> tup
 
     Raises: WeightsError naming every missing, unexpected or misshapen tensor.
     """
-    parts: dict[str, Any] = {
-        "network": VideoTransformer(config),
-        "vae": build_vae(config.vae),
-        "audio": build_encoder(config.audio),
-    }
-    for name, module in parts.items():
-        try:
-            module.load_state_dict({k: v.float() for k, v in load_file(folder / f"{name}.safetensors").items()})
-        except (RuntimeError, FileNotFoundError) as exc:
-            raise WeightsError(f"{folder / name}.safetensors: {exc}") from exc
-        module.to(device).eval().requires_grad_(False)
-    return parts["network"], parts["vae"], parts["audio"]
+    place = Placement(device)
+    try:
+        network = load_network(folder / "network.safetensors", config, place)
+        vae = load_vae(folder / "vae.safetensors", config.vae, place)
+        encoder = load_audio_encoder(folder / "audio.safetensors", config.audio, place)
+    except (WeightsFileError, WeightsMismatch) as exc:
+        raise WeightsError(f"{folder}: {exc}; check the repository out again, or train: farm puppet train") from exc
+    return network, vae, encoder
