@@ -4,8 +4,10 @@ import html
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont
 
@@ -42,7 +44,7 @@ def plate_picture(preview: Preview, shot: ShotPlan) -> Pillow.Image:
     )
     if not shot.characters:
         return picture
-    pixels = np.asarray(picture, np.float32)
+    pixels: NDArray[np.floating[Any]] = np.asarray(picture, np.float32)
     masks = latent_masks([pixel_face(who, plan) for who in shot.characters], plan.width, plan.height).numpy()
     for who, mask in zip(shot.characters, masks, strict=True):
         cells = np.kron(mask, np.ones((8 * scale, 8 * scale), np.float32))[: pixels.shape[0], : pixels.shape[1]]
@@ -108,8 +110,9 @@ def _lane(preview: Preview, character: str, begin: float, end: float, per_second
                 f"{preview.names.get(character, character)} speaks {turn.start_seconds:.2f} to {turn.end_seconds:.2f} s"
             )
             parts.append(
-                f'<rect x="{(a - begin) * per_second:.1f}" y="{top + 2}" width="{(b - a) * per_second:.1f}" height="{LANE - 4}"'
-                f' rx="3" fill="{colour}" fill-opacity=".28"><title>{html.escape(title)}</title></rect>'
+                f'<rect x="{(a - begin) * per_second:.1f}" y="{top + 2}" width="{(b - a) * per_second:.1f}"'
+                f' height="{LANE - 4}" rx="3" fill="{colour}" fill-opacity=".28">'
+                f"<title>{html.escape(title)}</title></rect>"
             )
     for track in track_of(preview.tracks, character):
         first = max(0, int((begin - track.start_seconds) * PEAKS_PER_SECOND))
@@ -172,8 +175,6 @@ def timeline_svg(preview: Preview, shots: Sequence[ShotPlan], width: int) -> str
             segments.append((start + a / plan.fps, start + b / plan.fps, f"segment {segment.index}"))
         frames = window_frames(plan, shot)
         windows += [(start + a / plan.fps, start + b / plan.fps, f"w{k}") for k, (a, b) in enumerate(frames)]
-            (start + a / plan.fps, start + b / plan.fps, f"w{k}") for k, (a, b) in enumerate(window_frames(plan, shot))
-        ]
     for row, (spans, kind) in enumerate(((shot_spans, "shot"), (segments, "segment"), (windows, "window"))):
         parts += _strip(spans, begin, per_second, bottom + 4 + row * STRIP, kind)
     for cut in (cut for shot in shots for cut in shot.cuts):

@@ -59,7 +59,7 @@ def _room(rng: np.random.Generator, seconds: float) -> NDArray[np.float64]:
     """Return an impulse response of unit energy: a delay of 1 to 12 ms, then a decaying tail of noise."""
     delay = int(rng.integers(SAMPLE_RATE // 1000, SAMPLE_RATE * 12 // 1000))
     if not seconds:
-        return np.eye(1, delay + 1, delay)[0]
+        return np.asarray(np.eye(1, delay + 1, delay)[0])
     times = np.arange(int(seconds * SAMPLE_RATE)) / SAMPLE_RATE
     tail = rng.standard_normal(len(times)) * 10 ** (-3 * times / seconds) * 0.02
     response = np.concatenate([np.zeros(delay), [1.0], tail])

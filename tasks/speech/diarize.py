@@ -5,6 +5,7 @@ that the studio supplies. Voices that no sample names clearly are asked for, nev
 """
 
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -109,10 +110,10 @@ class PyannoteDiarizer:
     def __init__(self, folder: Path) -> None:
         """Raises: ConfigError when pyannote.audio or the configuration is missing."""
         try:
-            from pyannote.audio import Pipeline
+            pyannote = import_module("pyannote.audio")
         except ImportError as exc:
             raise ConfigError("pyannote.audio is not installed; pip install pyannote.audio") from exc
-        self._pipeline: Any = Pipeline.from_pretrained(_one(folder, "config.y*ml"))
+        self._pipeline: Any = pyannote.Pipeline.from_pretrained(_one(folder, "config.y*ml"))
 
     def diarize(self, samples: Samples, num_speakers: int) -> tuple[Turn, ...]:
         """Return turns of the pipeline's voices."""

@@ -5,6 +5,7 @@ Stems are read in blocks, so that hours of them need megabytes. s stems, t frame
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ MOST_GAIN = 100.0
 
 @dataclass(frozen=True)
 class StemFeatures:
-    """`probability` (s, t) 0..1; `power` (s, t, b), mean square in each band; `peak` (s, t), largest absolute sample."""
+    """`probability` (s, t) 0..1; `power` (s, t, b), mean squares by band; `peak` (s, t), largest absolute sample."""
 
     names: tuple[str, ...]
     probability: Array
@@ -34,7 +35,7 @@ class StemFeatures:
 def _band_matrix() -> Array:
     """Return (257, b): which bins of a 512-point spectrum belong to which band."""
     hertz = np.arange(FRAME_SAMPLES // 2 + 1) * SAMPLE_RATE / FRAME_SAMPLES
-    bands = [(hertz >= low) & (hertz < high) for low, high in zip(BAND_EDGES_HZ, BAND_EDGES_HZ[1:], strict=False)]
+    bands = [(hertz >= low) & (hertz < high) for low, high in pairwise(BAND_EDGES_HZ)]
     return np.stack(bands, axis=1).astype(np.float32)
 
 

@@ -7,13 +7,14 @@ prediction. s stems, t frames, b bands; powers are mean squares, levels decibels
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tasks.speech.features import StemFeatures
 
-Array = NDArray[np.float64]
+Array = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
 
@@ -35,13 +36,13 @@ class GateSettings:
 
 
 def _decibels(power: Array) -> Array:
-    return 10 * np.log10(np.maximum(power, 1e-14))
+    return np.asarray(10 * np.log10(np.maximum(power, 1e-14)), np.float32)
 
 
 def _smooth(power: Array) -> Array:
-    """Return the power averaged over neighbouring frames (1, 2, 1), so that a delay of some milliseconds is harmless."""
+    """Return the power averaged over neighbouring frames (1, 2, 1): a delay of some milliseconds does no harm."""
     padded = np.pad(power, ((0, 0), (1, 1), (0, 0)), mode="edge")
-    return (padded[:, :-2] + 2 * padded[:, 1:-1] + padded[:, 2:]) / 4
+    return np.asarray((padded[:, :-2] + 2 * padded[:, 1:-1] + padded[:, 2:]) / 4, np.float32)
 
 
 def noise_floor(power: Array, frames_per_section: int, least_power: float) -> Array:
@@ -49,15 +50,13 @@ def noise_floor(power: Array, frames_per_section: int, least_power: float) -> Ar
     num_frames = power.shape[1]
     num_sections = max(1, round(num_frames / frames_per_section))
     edges = np.linspace(0, num_frames, num_sections + 1).astype(int)
-    levels = np.stack(
-        [np.percentile(power[:, a:b], 10, axis=1) for a, b in zip(edges, edges[1:], strict=False)], axis=1
-    )
+    levels = np.stack([np.percentile(power[:, a:b], 10, axis=1) for a, b in pairwise(edges)], axis=1)
     centres = (edges[:-1] + edges[1:]) / 2
     right = np.searchsorted(centres, np.arange(num_frames)).clip(0, num_sections - 1)
     left = (right - 1).clip(0)
     span = np.maximum(centres[right] - centres[left], 1)
-    share = np.clip((np.arange(num_frames) - centres[left]) / span, 0, 1)[None, :, None]
-    return 1.5 * (levels[:, left] * (1 - share) + levels[:, right] * share) + least_power
+    share = np.clip((np.arange(num_frames) - centres[left]) / span, 0, 1).astype(np.float32)[None, :, None]
+    return np.asarray(1.5 * (levels[:, left] * (1 - share) + levels[:, right] * share) + least_power, np.float32)
 
 
 def _own_level(level: Array, speech: Mask) -> Array:
@@ -70,13 +69,13 @@ def _own_level(level: Array, speech: Mask) -> Array:
 def _dominant(level: Array, own: Array) -> Mask:
     """Return where a stem is the loudest relative to its own speech level, and near it (s, t)."""
     relative = level - np.where(np.isfinite(own), own, np.inf)[:, None]
-    return (relative >= relative.max(axis=0)) & (relative > -15)
+    return np.asarray((relative >= relative.max(axis=0)) & (relative > -15))
 
 
 def _transfer(heard: Array, voice: Array, alone: Mask) -> Array:
     """Return gains (s, s, b): median power of stem i's sound per power of stem j's voice while only j speaks."""
     num_stems, _, num_bands = voice.shape
-    gains = np.zeros((num_stems, num_stems, num_bands))
+    gains = np.zeros((num_stems, num_stems, num_bands), np.float32)
     for j in range(num_stems):
         for band in range(num_bands):
             source = voice[j, :, band]
@@ -97,12 +96,12 @@ def _echoes(gains: Array) -> Mask:
     """
     total = gains.mean(axis=2)
     product = total * total.T
-    return np.any((product > 0.15) & (total < total.T), axis=1)
+    return np.asarray(np.any((product > 0.15) & (total < total.T), axis=1))
 
 
 def _bleed(voice: Array, gains: Array, tail: float) -> Array:
     """Return the predicted bleed power (s, t, b), falling by the factor `tail` a frame at most."""
-    predicted = np.einsum("ijb,jtb->itb", gains, voice)
+    predicted: Array = np.einsum("ijb,jtb->itb", gains, voice)
     for frame in range(1, predicted.shape[1]):
         np.maximum(predicted[:, frame], tail * predicted[:, frame - 1], out=predicted[:, frame])
     return predicted
@@ -122,7 +121,7 @@ def speaking(features: StemFeatures, settings: GateSettings = GateSettings()) ->
     """Return (s, t): the frames in which each stem's own character speaks; overlaps are kept."""
     if not features.probability.size:
         return np.zeros(features.probability.shape, bool)
-    power = _smooth(features.power.astype(np.float64))
+    power = _smooth(features.power)
     frames_per_section = round(settings.floor_seconds * 16_000 / 512)
     floor = noise_floor(power, frames_per_section, settings.least_power)
     voice = np.maximum(power - floor, 0)
@@ -131,7 +130,7 @@ def speaking(features: StemFeatures, settings: GateSettings = GateSettings()) ->
     own = _own_level(level, heard)
     alone = _dominant(level, own) & heard
     tail = 10 ** (-settings.tail_db / 10)
-    active = heard
+    active: Mask = heard
     for _ in range(settings.rounds):
         gains, most = _transfer(voice, voice, alone), _transfer(np.maximum(power - floor / 1.5, 0), voice, alone)
         echo = _echoes(gains)

@@ -1,7 +1,7 @@
 """Turns: who speaks from when to when, from one stem per speaker."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ class TurnSettings:
     interrupted_pause_seconds: float = 0.25  # the same while somebody else speaks
     shortest_seconds: float = 0.16
     pad_seconds: float = 0.1  # breath before, release after
-    gate: GateSettings = GateSettings()
+    gate: GateSettings = field(default_factory=GateSettings)
 
 
 Span = tuple[float, float]

@@ -80,7 +80,8 @@ def load_vad() -> SileroVad:
     path = resources.files("silero_vad.data").joinpath("silero_vad.jit")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # the wheel ships TorchScript; torch.jit is on its way out
-        tensors = torch.jit.load(io.BytesIO(path.read_bytes()), map_location="cpu").state_dict()
+        wheel = torch.jit.load(io.BytesIO(path.read_bytes()), map_location="cpu")  # type: ignore[no-untyped-call]
+    tensors = wheel.state_dict()
     network = SileroVad()
     network.load_state_dict({ours: tensors[theirs] for ours, theirs in _TENSORS.items()})
     return network.eval().requires_grad_(False)
