@@ -8,7 +8,8 @@ from tasks.errors import MediaError
 from tasks.manifest.findings import did_you_mean
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
-_S3 = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/[^\s?#]+")
+_S3_PART = r"/[A-Za-z0-9_=+@,~-][A-Za-z0-9._=+@,~-]{0,199}"  # what a store takes as a part of a key
+_S3 = re.compile(rf"s3://[a-z0-9][a-z0-9.-]{{1,61}}[a-z0-9]({_S3_PART}){{1,20}}")
 
 
 class BadMedia(MediaError):
@@ -26,8 +27,10 @@ def is_s3(text: str) -> bool:
 
 def check_s3(text: str) -> None:
     """Refuse an s3 address that names no object. Raises BadMedia."""
-    if not _S3.fullmatch(text) or ".." in text.split("/"):
-        raise BadMedia("path-s3", f"{text!r} is not an s3 address; write s3://bucket/key")
+    if not _S3.fullmatch(text):
+        raise BadMedia(
+            "path-s3", f"{text!r} is not an s3 address; write s3://bucket/key, of letters, digits and ._=+@,~-"
+        )
 
 
 def locate(text: str, folder: Path) -> Path:
