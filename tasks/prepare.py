@@ -7,6 +7,7 @@ from pathlib import Path
 from tasks.faces.detectors import open_detector
 from tasks.faces.find import find_faces
 from tasks.manifest.read import LoadedManifest, read_manifest
+from tasks.manifest.remote import store_fetch
 from tasks.network import weights_digest
 from tasks.plan.types import Plan
 from tasks.settings import settings
@@ -30,7 +31,7 @@ def prepare(manifest: Path, tell: Tell = lambda text: None) -> Prepared:
     Raises: ManifestError with every fault, MediaError, ConfigError when the profile's weights are not there.
     """
     tell("checking the manifest and its media")
-    loaded = read_manifest(manifest)
+    loaded = read_manifest(manifest, fetch=store_fetch(settings().home / "media", settings().s3_endpoint))
     tell("listening to the stems")
     found = survey(loaded)
     faces = find_faces(loaded, open_detector(settings().face_models)) if needs_faces(loaded) else {}
