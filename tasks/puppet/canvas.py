@@ -1,6 +1,7 @@
 """Anti-aliased flat drawing: points in head units are turned, scaled and filled with sub-pixel precision."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -41,8 +42,13 @@ def smooth(points: "Points | list[tuple[float, float]]", closed: bool = True, de
 
 def ellipse(x: float, y: float, width: float, height: float, count: int = 20) -> Points:
     """Return the outline of an ellipse with half axes `width` and `height`: (count, 2)."""
+    return _circle(count) * (width, height) + (x, y)
+
+
+@lru_cache(maxsize=64)
+def _circle(count: int) -> Points:
     angle = np.linspace(0, 2 * np.pi, count, endpoint=False)
-    return np.stack([x + width * np.cos(angle), y + height * np.sin(angle)], axis=1)
+    return np.stack([np.cos(angle), np.sin(angle)], axis=1)
 
 
 @dataclass(frozen=True)
@@ -58,9 +64,8 @@ class Frame:
     def place(self, points: Points) -> NDArray[np.int32]:
         """Return canvas points with sub-pixel bits: (n, 2)."""
         cos, sin = np.cos(self.roll) * self.unit, np.sin(self.roll) * self.unit
-        xs = self.x + points[:, 0] * cos - points[:, 1] * sin
-        ys = self.y + points[:, 0] * sin + points[:, 1] * cos
-        return np.round(np.stack([xs, ys], axis=1) * (1 << _BITS)).astype(np.int32)
+        turn = np.array(((cos, sin), (-sin, cos))) * (1 << _BITS)
+        return np.asarray(np.rint(points @ turn + (self.x * (1 << _BITS), self.y * (1 << _BITS))), np.int32)
 
     def fill(self, points: Points, colour: Colour, outline: float = 0.055, edge: Colour | None = None) -> None:
         """Fill a closed shape; `outline` is its line width in head units (0: none)."""

@@ -15,10 +15,10 @@ WHITE: Colour = (255, 253, 248)
 
 def turned(points: Points, face: Expression, depth: float = 1.0) -> Points:
     """Return face points moved by the head's yaw and pitch; nearer parts move more."""
-    near = depth * (1.0 - 0.45 * np.clip(points[:, 0] ** 2, 0, 1))
-    xs = points[:, 0] * (1 - 0.06 * abs(face.yaw)) + 0.2 * face.yaw * near
-    ys = points[:, 1] + 0.13 * face.pitch * depth
-    return np.stack([xs, ys], axis=1)
+    across = points[:, 0]
+    out = points + (0.2 * face.yaw * depth, 0.13 * face.pitch * depth)
+    out[:, 0] -= 0.06 * abs(face.yaw) * across + 0.09 * face.yaw * depth * np.minimum(across * across, 1.0)
+    return out
 
 
 def draw_body(at: Frame, who: Identity) -> None:
