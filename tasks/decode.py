@@ -10,6 +10,7 @@ import numpy as np
 from model.vae import stream_frames
 from tasks.checks import ShotChecker, ShotFacts, Speaker, Verdict
 from tasks.encode import Container, PictureWriter, rgb8
+from tasks.fill import Fill
 from tasks.latents import ShotReader
 from tasks.plan.types import Plan, ShotPlan
 from tasks.sheet import ContactSheet
@@ -36,17 +37,20 @@ def decode_shot(
     bundle: "Bundle",
     folder: Path,
     frames_done: FramesDone = lambda done, total: None,
+    fill: Fill | None = None,
 ) -> DecodedShot:
     """Decode, check and encode a shot into `folder`; memory does not depend on the shot's length.
 
-    `segments` are the files with its segments' latents. The verdict is not enforced here: ask it.
+    `segments` are the files with its segments' latents; `fill` says what stands in for those that were waived. The
+    verdict is not enforced here: ask it.
     Raises: ObjectMissing when a latent is in no segment, MediaError when ffmpeg stops.
     """
     container: Container = "mov" if plan.output.container == "mov" else "mp4"
     picture = folder / f"{shot.id}.{container}"
-    checker = ShotChecker(shot_facts(plan, shot))
+    facts = shot_facts(plan, shot)
+    checker = ShotChecker(fill.without(facts) if fill else facts)
     sheet = ContactSheet(shot.num_frames, plan.fps, title=f"{plan.title}: {shot.id}")
-    reader = ShotReader(segments)
+    reader = ShotReader(segments, dict.fromkeys(fill.how, fill.still) if fill else None)
     height, width = plan.height // 8, plan.width // 8
     left = shot.num_frames
     with PictureWriter(picture, plan.width, plan.height, plan.fps, container) as writer:
@@ -54,6 +58,7 @@ def decode_shot(
             frames = decoded[:left].float().cpu().numpy()
             checker.feed(frames)
             pixels = rgb8(np.nan_to_num(frames))
+            pixels = fill.show(pixels) if fill else pixels
             sheet.offer(pixels)
             writer.write(pixels)
             left -= len(pixels)

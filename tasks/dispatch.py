@@ -1,34 +1,41 @@
 """Segments and shots as deployment runs of their own, and the barrier that waits for them.
 
-A child run is created once per parent run and work item, however often the parent is started again. "Done" is what the
-store says, never a run's state: the states only tell whether anything is still moving.
+A child run is created once per parent run and work item, however often the parent is started again; one that has ended
+without its output is put back in the queue, as long as its limits allow. "Done" is what the store says, never a run's
+state: the states only tell whether anything is still moving.
+
+The segments of one shot are due at one moment, a little ahead, and no two shots at the same: workers take runs in the
+order in which they are due, so a shot begins only when the one before it has all its workers, and two half-started
+shots cannot hold each other up. A segment that waits too long all the same saves its step and goes to the queue's end.
 """
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from prefect import get_client, task
+from prefect import task
 from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
-from prefect.client.schemas.objects import FlowRun
 from prefect.deployments import run_deployment
 from prefect.runtime import flow_run
 
 from db.records import WorkItem
+from tasks.admission import judge
 from tasks.errors import TransientError
-from tasks.ingest import load_plan
-from tasks.plan.types import Plan
-from tasks.pod import open_pod
+from tasks.plan.types import Plan, ShotPlan
+from tasks.pod import Pod, open_pod
 from tasks.pointer import find_done
+from tasks.runs import Run, read_runs, requeue
+from tasks.take import missing_segments, silent_segments
+from tasks.waivers import load_order
 from tasks.work import segment_item, shot_item
 
-BATCH = 200
-POLL_SECONDS = 2.0
-GRACE_SECONDS = 60.0  # a failed child is a verdict only after nothing has moved for so long
-MOVING = {"SCHEDULED", "PENDING", "RUNNING", "PAUSED", "CANCELLING"}
+log = logging.getLogger(__name__)
+LEAD_SECONDS = 2.0  # how far ahead a shot's segments are due: longer than it takes to create them all
+ENDED_WITHOUT_OUTPUT = ("COMPLETED", "CRASHED", "CANCELLED")  # a FAILED one waits for a person
 
 
 class ChildrenFailed(TransientError):
@@ -37,12 +44,31 @@ class ChildrenFailed(TransientError):
 
 @dataclass(frozen=True)
 class Child:
-    """One work item as a run of a deployment."""
+    """One work item as a run of a deployment; `again` is a done segment whose messages the others need once more."""
 
     item: WorkItem
     deployment: str
     name: str
     parameters: Mapping[str, Any]
+    again: bool = False
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How the barrier looks: often enough to be quick, seldom enough for thousands of children."""
+
+    poll_seconds: float = 2.0
+    grace_seconds: float = 60.0  # a failed child is a verdict only after nothing has moved for so long
+    settle_seconds: float = 45.0  # a crashed child is the automation's business first
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+
+
+@dataclass(frozen=True)
+class Group:
+    """Children that are admitted together."""
+
+    children: tuple[Child, ...] = field(default=())
 
 
 def run_segments(episode: str, order: str, store: str, database: str) -> int:
@@ -51,16 +77,10 @@ def run_segments(episode: str, order: str, store: str, database: str) -> int:
     Raises: ChildrenFailed when some stay undone.
     """
     with open_pod(store, database) as pod:
-        plan = load_plan(pod.store, order)
-    shared = {"episode": episode, "order": order, "store": store, "database": database}
-    children = [
-        Child(
-            segment_item(s), "segment/segment", f"{shot.id} {s.index}", {**shared, "shot": shot.id, "segment": s.index}
-        )
-        for shot in plan.shots
-        for s in shot.segments
-    ]
-    return run_children(children, store, database)
+        plan = load_order(pod, order)
+        shared = {"episode": episode, "order": order, "store": store, "database": database}
+        groups = [segments_of(pod, plan, shot, shared) for shot in plan.shots]
+        return run_groups(pod, plan, [group for group in groups if group.children])
 
 
 def run_shots(episode: str, order: str, store: str, database: str) -> int:
@@ -69,37 +89,65 @@ def run_shots(episode: str, order: str, store: str, database: str) -> int:
     Raises: ChildrenFailed when some stay undone.
     """
     with open_pod(store, database) as pod:
-        plan: Plan = load_plan(pod.store, order)
-    shared = {"episode": episode, "order": order, "store": store, "database": database}
-    children = [Child(shot_item(plan, shot), "shot/shot", shot.id, {**shared, "shot": shot.id}) for shot in plan.shots]
-    return run_children(children, store, database)
+        plan = load_order(pod, order)
+        shared = {"episode": episode, "order": order, "store": store, "database": database}
+        children = [
+            Child(shot_item(plan, shot), "shot/shot", shot.id, {**shared, "shot": shot.id}) for shot in plan.shots
+        ]
+        return run_groups(pod, plan, [Group((child,)) for child in undone(pod, children)])
 
 
-def run_children(children: Sequence[Child], store: str, database: str) -> int:
-    """Start a run for each child that is not done and wait for them; return how many were started."""
-    missing = undone(children, store, database)
-    if missing:
-        runs = [start_child(child, str(flow_run.id)) for child in missing]
-        wait_for(runs, lambda: not undone(missing, store, database))
-        left = undone(missing, store, database)
-        if left:
-            names = ", ".join(child.name for child in left[:10]) + (", ..." if len(left) > 10 else "")
-            raise ChildrenFailed(f"{len(left)} of {len(missing)} are not done: {names}; retry those runs")
-    return len(missing)
+def segments_of(pod: Pod, plan: Plan, shot: ShotPlan, shared: Mapping[str, Any]) -> Group:
+    """Return the runs that a shot needs: its missing segments, and done ones that have to speak again."""
+    if find_done(pod.store, shot_item(plan, shot)) is not None:
+        return Group()
+    silent = {segment.index for segment in silent_segments(pod, plan, shot)}
+    wanted = {segment.index for segment in missing_segments(pod, shot)} | silent
+    return Group(
+        tuple(
+            Child(
+                segment_item(segment),
+                "segment/segment",
+                f"{shot.id} {segment.index}",
+                {**shared, "shot": shot.id, "segment": segment.index},
+                again=segment.index in silent,
+            )
+            for segment in shot.segments
+            if segment.index in wanted
+        )
+    )
 
 
-def undone(children: Sequence[Child], store: str, database: str) -> list[Child]:
+def run_groups(pod: Pod, plan: Plan, groups: Sequence[Group], patience: Patience = Patience()) -> int:
+    """Start a run for each child, group by group, and wait until none is missing; return how many were started."""
+    parent = str(flow_run.id)
+    runs: dict[UUID, Child] = {}
+    for number, group in enumerate(groups):
+        due = datetime.fromtimestamp(time.time() + LEAD_SECONDS + number * 1e-3, UTC)
+        runs |= {start_child(child, parent, due): child for child in group.children}
+    wanted = [child for child in runs.values() if not child.again]
+    for run in read_runs(list(runs)):
+        revive(pod, plan, runs[run.id], run)
+    wait_for(pod, plan, runs, patience)
+    left = undone(pod, wanted)
+    if left:
+        names = ", ".join(child.name for child in left[:10]) + (", ..." if len(left) > 10 else "")
+        raise ChildrenFailed(f"{len(left)} of {len(wanted)} are not done: {names}; retry those runs")
+    return len(wanted)
+
+
+def undone(pod: Pod, children: Sequence[Child]) -> list[Child]:
     """Return the children whose output is not in the store."""
-    with open_pod(store, database) as pod:
-        return [child for child in children if find_done(pod.store, child.item) is None]
+    return [child for child in children if find_done(pod.store, child.item) is None]
 
 
 @task(name="dispatch", task_run_name="dispatch {child.name}", cache_policy=NO_CACHE, retries=3, retry_delay_seconds=2)
-def start_child(child: Child, parent: str) -> UUID:
+def start_child(child: Child, parent: str, due: datetime) -> UUID:
     """Create the child's run, or find the one that this parent has created before; return its id."""
     run: Any = run_deployment(
         child.deployment,
         parameters=dict(child.parameters),
+        scheduled_time=due,
         timeout=0,
         as_subflow=True,
         idempotency_key=f"{parent}:{child.item.key}",
@@ -107,33 +155,42 @@ def start_child(child: Child, parent: str) -> UUID:
     return UUID(str(run.id))
 
 
-def wait_for(runs: Sequence[UUID], all_done: Callable[[], bool]) -> None:
+def revive(pod: Pod, plan: Plan, child: Child, run: Run) -> bool:
+    """Put a run of before back in the queue that has ended although it is needed now; False when that is not so."""
+    if run.state not in ENDED_WITHOUT_OUTPUT or (not child.again and find_done(pod.store, child.item)):
+        return False
+    verdict = judge(pod.ledger, child.item, plan.key)
+    if not verdict.allowed:
+        log.warning("not tried again", extra={"run": run.name, "reason": verdict.reason})
+        return False
+    return requeue(run, "its output is missing" if not child.again else "its neighbours need its latents again")
+
+
+def wait_for(pod: Pod, plan: Plan, runs: Mapping[UUID, Child], patience: Patience) -> None:
     """Return when everything is done, or when nothing has moved for a while: what then is undone has failed."""
     still_since: float | None = None
-    while not all_done():
-        moving = any_moving(runs)
-        if moving:
+    missing = undone(pod, [child for child in runs.values() if not child.again])
+    while missing:
+        open_items = {child.item for child in missing}
+        states = states_of([run for run, child in runs.items() if child.again or child.item in open_items])
+        if states is None or any(run.moving for run in states):
             still_since = None
         else:
-            still_since = still_since or time.monotonic()
-            if time.monotonic() - still_since > GRACE_SECONDS:
+            still_since = still_since or patience.clock()
+            waited = patience.clock() - still_since
+            if waited > patience.settle_seconds:
+                revived = [revive(pod, plan, runs[run.id], run) for run in states]
+                still_since = None if any(revived) else still_since
+            if still_since and waited > patience.grace_seconds:
                 return
-        time.sleep(POLL_SECONDS)
+        patience.sleep(patience.poll_seconds)
+        missing = undone(pod, missing)
 
 
-def any_moving(runs: Sequence[UUID]) -> bool:
-    """Say whether any run may still get somewhere; a server that does not answer is no verdict."""
+def states_of(runs: Sequence[UUID]) -> list[Run] | None:
+    """Return the runs' present states; None when the server does not answer, which is no verdict."""
     try:
-        return any(run.state is None or run.state.type.value in MOVING for run in read_runs(runs))
-    except Exception:  # noqa: BLE001 - whatever the API says, not knowing is not failing
-        return True
-
-
-def read_runs(runs: Sequence[UUID]) -> list[FlowRun]:
-    """Return the runs' present states, asked for in batches."""
-    found: list[FlowRun] = []
-    with get_client(sync_client=True) as client:
-        for first in range(0, len(runs), BATCH):
-            some = FlowRunFilter(id=FlowRunFilterId(any_=list(runs[first : first + BATCH])))
-            found += client.read_flow_runs(flow_run_filter=some, limit=BATCH)
-    return found
+        return read_runs(runs)
+    except Exception as exc:  # noqa: BLE001 - whatever the API says, not knowing is not failing
+        log.warning("states not read", extra={"failure": str(exc)})
+        return None

@@ -1,6 +1,6 @@
 """A shot's finished latents, gathered from its segments' objects and read a few at a time."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,12 @@ from tasks.errors import ObjectMissing
 class ShotReader:
     """Reads latents [start, end) of a shot from its segments' files; holds only what is asked for.
 
-    Where windows of two segments cover one latent, their predictions are averaged in window order, as in one pod.
+    `missing` gives latents that are in no file. Where windows of two segments cover one latent, their predictions are
+    averaged in window order, as in one pod.
     """
 
-    def __init__(self, files: Sequence[Path]) -> None:
+    def __init__(self, files: Sequence[Path], missing: Mapping[int, Tensor] | None = None) -> None:
+        self._missing = missing or {}  # latent -> (c, h, w): what stands in for waived segments
         self._files: list[Any] = [safe_open(str(path), framework="pt") for path in files]
         self._places: dict[int, list[tuple[int, int, int]]] = {}  # latent -> (window, file, row)
         for number, file in enumerate(self._files):
@@ -41,6 +43,8 @@ class ShotReader:
         return torch.stack([self._latent(index) for index in range(start, end)], dim=1)
 
     def _latent(self, index: int) -> Tensor:
+        if index in self._missing:
+            return self._missing[index]
         if index not in self._places:
             raise ObjectMissing(
                 f"latent {index} is in none of the shot's {len(self._files)} segments; render them again"

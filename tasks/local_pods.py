@@ -8,14 +8,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from tasks.attempt import giving_way
 from tasks.errors import Preempted, TransientError
-from tasks.ingest import load_plan
 from tasks.plan.types import Plan, SegmentPlan, ShotPlan
 from tasks.pod import Pod, open_pod, release_the_dead
 from tasks.progress import Silence, watcher
 from tasks.take import missing_segments, render_take
+from tasks.waivers import load_order
 
 STARTS_PER_POD = 5  # a pod that dies more often has another reason than bad luck
 POLL_SECONDS = 0.1
@@ -95,8 +97,9 @@ def _start(pod: Pod, order: str, shot: ShotPlan, part: tuple[int, ...]) -> subpr
 def main(order: str, shot: str, segments: str, store: str, database: str) -> int:
     """Render some segments of a shot in this process."""
     wanted = {int(index) for index in segments.split(",")}
-    with open_pod(store, database) as pod:
-        plan = load_plan(pod.store, order)
+    with open_pod(store, database) as opened, giving_way() as stop:
+        pod = replace(opened, stop=stop)
+        plan = load_order(pod, order)
         part = next(one for one in plan.shots if one.id == shot)
         render_take(pod, plan, part, [s for s in part.segments if s.index in wanted], Silence())
     return 0

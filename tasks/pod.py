@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from db.ledger import Ledger, open_ledger
-from tasks.network import Bundle, limit_threads, load_bundle
+from tasks.network import Bundle, limit_threads, load_bundle, pick_device
 from tasks.publish import Publisher
 from tasks.settings import settings
 from tasks.store import Store, open_store
@@ -47,11 +47,18 @@ def open_pod(store: str = "", database: str = "") -> Iterator[Pod]:
     ledger = open_ledger(database or settings().database_url)
     release_the_dead(ledger)
     with tempfile.TemporaryDirectory(prefix="farm-", ignore_cleanup_errors=True) as scratch:
-        publisher = Publisher(opened, ledger, worker_name(), Path(scratch), settings().lease_seconds)
+        publisher = Publisher(opened, ledger, worker_name(), Path(scratch), settings().lease_seconds, held_gpus())
         try:
             yield Pod(opened, ledger, publisher)
         finally:
             ledger.close()
+
+
+def held_gpus() -> int:
+    """Return how many GPUs this worker holds while it works: what its attempts are charged for."""
+    if settings().gpus:
+        return settings().gpus
+    return 0 if pick_device(settings().device).type == "cpu" else 1
 
 
 def worker_name() -> str:

@@ -64,11 +64,10 @@ def local_farm(port: int, workers: int) -> Iterator[str]:
             _start(["server", "start", "--host", "127.0.0.1", "--port", str(port)], env, logs / "server.log")
         )
         _await_server(port, started[0], logs / "server.log")
-        prepare_server(env)
+        prepare_server(env, workers)
         for pool in ("farm-cpu", "farm-gpu"):
             words = ["worker", "start", "--pool", pool, "--type", "process", "--name", f"local-{pool}"]
             started.append(_start(words, env, logs / f"{pool}.log"))
-        _prefect(["work-pool", "set-concurrency-limit", "farm-gpu", str(workers)], env)
         yield f"http://127.0.0.1:{port}"
     finally:
         for process in reversed(started):
@@ -77,11 +76,9 @@ def local_farm(port: int, workers: int) -> Iterator[str]:
             _end(process)
 
 
-def prepare_server(env: Mapping[str, str]) -> None:
-    """Make the pools and deployments of prefect.yaml on a server; doing it again changes nothing."""
-    for pool in ("farm-cpu", "farm-gpu"):
-        _prefect(["work-pool", "create", pool, "--type", "process", "--overwrite"], env)
-    _prefect(["--no-prompt", "deploy", "--all"], env)
+def prepare_server(env: Mapping[str, str], workers: int) -> None:
+    """Make pools, queues, limits, deployments and automations on a server; doing it again changes nothing."""
+    _run(["tasks.farm_setup", "--gpu-slots", str(workers)], env)
 
 
 def start_episode(server: str, episode: str, order: str, store: str, database: str, out: str) -> str:
@@ -106,12 +103,10 @@ def _start(words: list[str], env: Mapping[str, str], log: Path) -> subprocess.Po
         return subprocess.Popen(command, env=dict(env), stdout=file, stderr=file, cwd=ROOT, start_new_session=True)
 
 
-def _prefect(words: list[str], env: Mapping[str, str]) -> None:
-    run = subprocess.run(
-        [sys.executable, "-m", "prefect", *words], env=dict(env), cwd=ROOT, capture_output=True, text=True
-    )
+def _run(words: list[str], env: Mapping[str, str]) -> None:
+    run = subprocess.run([sys.executable, "-m", *words], env=dict(env), cwd=ROOT, capture_output=True, text=True)
     if run.returncode:
-        raise TransientError(f"prefect {' '.join(words)} failed: {(run.stderr or run.stdout).strip()[-800:]}")
+        raise TransientError(f"{' '.join(words)} failed: {(run.stderr or run.stdout).strip()[-800:]}")
 
 
 def _await_server(port: int, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -1,5 +1,6 @@
 """What the flows call: thin shells around the work, keys in and keys out; transient failures are tried again."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,14 +8,20 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 
+from db.records import WorkItem
+from tasks.admission import forgive, require
+from tasks.attempt import giving_way
 from tasks.errors import Busy, Preempted, TransientError
-from tasks.ingest import load_plan
+from tasks.exchange import Yielded
 from tasks.plan.types import Plan, ShotPlan
 from tasks.pod import Pod, open_pod
+from tasks.pointer import find_done
 from tasks.progress import watcher
 from tasks.register import register
-from tasks.take import clear_take, gather_cast, render_take
-from tasks.work import export_film, make_film, make_segment, make_shot
+from tasks.settings import settings
+from tasks.take import clear_take, gather_cast, render_take, silent_segments, speak_again
+from tasks.waivers import load_order
+from tasks.work import export_film, make_film, make_segment, make_shot, segment_item, shot_item
 
 RETRY_SECONDS = [2.0, 10.0, 30.0]
 
@@ -23,7 +30,7 @@ def worth_another_try(task: Any, run: TaskRun, state: State[Any]) -> bool:
     """Say whether a failed task should run again here: the failure is transient and nobody asked it to stop."""
     try:
         state.result()
-    except (Preempted, Busy):
+    except (Preempted, Busy, Yielded):
         return False
     except TransientError:
         return True
@@ -45,7 +52,7 @@ _again: dict[str, Any] = {
 def open_order(order: str, store: str, database: str) -> Plan:
     """Return an order's plan and write it down in the ledger."""
     with open_pod(store, database) as pod:
-        plan = load_plan(pod.store, order)
+        plan = load_order(pod, order)
         register(pod.ledger, plan, order)
         return plan
 
@@ -63,22 +70,38 @@ def render_shot(order: str, shot: str, store: str, database: str, pods: int = 1)
 
 
 @task(name="segment", task_run_name="segment {shot} {segment}", **_again)
-def render_segment_alone(order: str, shot: str, segment: int, store: str, database: str) -> str:
-    """Render one segment; its neighbours are other pods' work."""
-    with open_pod(store, database) as pod:
+def render_segment_alone(order: str, shot: str, segment: int, store: str, database: str, person: bool = False) -> str:
+    """Render one segment; its neighbours are other pods' work. `person`: somebody asked for this very try.
+
+    Raises: Refused when its limits, the breaker or the budget forbid it; Yielded when a neighbour does not come.
+    """
+    with open_pod(store, database) as opened, giving_way() as stop:
+        pod = replace(opened, stop=stop)
         plan, part = find_shot(pod, order, shot)
-        cast = gather_cast(pod, plan, part)
-        watch = watcher.get()
-        return make_segment(
-            pod, plan, part, part.segments[segment], cast.denoiser, cast.exchange, watch
-        ).pointer.object.key
+        one = part.segments[segment]
+        _admit(pod, segment_item(one), plan, person)
+        cast = gather_cast(pod, plan, part, settings().wait_seconds)
+        if one in silent_segments(pod, plan, part):
+            speak_again(pod, plan, part, one, cast)
+        made = make_segment(pod, plan, part, one, cast.denoiser, cast.exchange, watcher.get())
+        return made.pointer.object.key
+
+
+def _admit(pod: Pod, item: WorkItem, plan: Plan, person: bool) -> None:
+    if find_done(pod.store, item) is not None:
+        return
+    if person:
+        forgive(pod.ledger, item, plan.key, "dashboard", "Retry pressed on its run")
+    require(pod.ledger, item, plan.key)
 
 
 @task(name="picture", task_run_name="picture {shot}", **_again)
-def finish_shot(order: str, shot: str, store: str, database: str) -> str:
+def finish_shot(order: str, shot: str, store: str, database: str, person: bool = False) -> str:
     """Decode, check, encode and publish a shot's picture; return its key."""
-    with open_pod(store, database) as pod:
+    with open_pod(store, database) as opened, giving_way() as stop:
+        pod = replace(opened, stop=stop)
         plan, part = find_shot(pod, order, shot)
+        _admit(pod, shot_item(plan, part), plan, person)
         key = make_shot(pod, plan, part, watcher.get()).pointer.object.key
         clear_take(pod, plan, part)
         return key
@@ -88,7 +111,7 @@ def finish_shot(order: str, shot: str, store: str, database: str) -> str:
 def finish_film(order: str, store: str, database: str, out: str) -> str:
     """Stitch, check and publish the film; copy it to the folder `out` if there is one; return its key."""
     with open_pod(store, database) as pod:
-        plan = load_plan(pod.store, order)
+        plan = load_order(pod, order)
         key = make_film(pod, plan, order, watcher.get()).pointer.object.key
         if out:
             export_film(pod, plan, Path(out))
@@ -100,6 +123,6 @@ def find_shot(pod: Pod, order: str, shot: str) -> tuple[Plan, ShotPlan]:
 
     Raises: KeyError when the plan has no such shot.
     """
-    plan = load_plan(pod.store, order)
+    plan = load_order(pod, order)
     shots = {part.id: part for part in plan.shots}
     return plan, shots[shot]

@@ -7,15 +7,18 @@ from dataclasses import dataclass
 
 from model.exchange import plan_exchange
 from model.sampler import Denoiser
-from model.schedule import moves
+from model.schedule import moves, plan_steps
+from model.windows import shot_latents
 from tasks.conditioning import Conditioner
 from tasks.denoise import denoise_segment, shot_denoiser, take_of
 from tasks.errors import Preempted
-from tasks.exchange import StoreExchange, clear_halos, halo_prefix
+from tasks.exchange import Checkpoints, StoreExchange, clear_halos, halo_prefix
 from tasks.plan.types import Plan, SegmentPlan, ShotPlan
 from tasks.pod import Pod
 from tasks.pointer import find_done
+from tasks.profiles import plan_sampler
 from tasks.progress import Watcher
+from tasks.waivers import read_waivers, waived_segments, waiver_of, with_stills
 from tasks.work import make_segment, segment_item, shot_item
 
 
@@ -29,8 +32,9 @@ class Cast:
 
 
 def missing_segments(pod: Pod, shot: ShotPlan) -> tuple[SegmentPlan, ...]:
-    """Return the segments of a shot that are not in the store yet."""
-    return tuple(segment for segment in shot.segments if find_done(pod.store, segment_item(segment)) is None)
+    """Return the segments of a shot that are not in the store yet and that nobody has waived."""
+    missing = [segment for segment in shot.segments if find_done(pod.store, segment_item(segment)) is None]
+    return tuple(segment for segment in missing if not waiver_of(pod.ledger, segment_item(segment)))
 
 
 def render_take(pod: Pod, plan: Plan, shot: ShotPlan, segments: Sequence[SegmentPlan], watch: Watcher) -> int:
@@ -43,10 +47,10 @@ def render_take(pod: Pod, plan: Plan, shot: ShotPlan, segments: Sequence[Segment
     if not todo:
         return 0
     cast = gather_cast(pod, plan, shot)
-    mute = [s for s in shot.segments if s in segments and s not in todo and not _has_spoken(cast, pod, plan, shot, s)]
+    mute = [s for s in silent_segments(pod, plan, shot) if s in segments]
     with ThreadPoolExecutor(max_workers=len(todo) + len(mute), thread_name_prefix=shot.id) as threads:
         runs = [threads.submit(_publish, pod, plan, shot, segment, cast, watch) for segment in todo]
-        runs += [threads.submit(_speak_again, pod, plan, shot, segment, cast) for segment in mute]
+        runs += [threads.submit(speak_again, pod, plan, shot, segment, cast) for segment in mute]
         failures = []
         for run in as_completed(runs):
             error = run.exception()
@@ -58,8 +62,8 @@ def render_take(pod: Pod, plan: Plan, shot: ShotPlan, segments: Sequence[Segment
     return len(todo)
 
 
-def gather_cast(pod: Pod, plan: Plan, shot: ShotPlan) -> Cast:
-    """Make or fetch the shot's conditions and tell the network."""
+def gather_cast(pod: Pod, plan: Plan, shot: ShotPlan, wait_seconds: float = 600.0) -> Cast:
+    """Make or fetch the shot's conditions and tell the network; a segment waits so long for another's latents."""
     bundle = pod.bundle(plan.profile)
     conditions = Conditioner(plan, pod.store, bundle).conditions(shot)
     abort = threading.Event()
@@ -68,7 +72,9 @@ def gather_cast(pod: Pod, plan: Plan, shot: ShotPlan) -> Cast:
         if abort.is_set() or pod.stop.is_set():
             raise Preempted(f"shot {shot.id}: asked to stop; it goes on from its last step")
 
-    exchange = StoreExchange(pod.store, halo_prefix(shot), check=check)
+    waived = frozenset(waived_segments(shot, read_waivers(pod.ledger, plan)))
+    exchange = StoreExchange(pod.store, halo_prefix(shot), wait_seconds, check)
+    exchange = with_stills(exchange, waived, take_of(plan, shot, bundle), conditions)
     return Cast(shot_denoiser(plan, bundle, conditions), exchange, abort)
 
 
@@ -76,22 +82,33 @@ def clear_take(pod: Pod, plan: Plan, shot: ShotPlan) -> None:
     """Delete a finished shot's messages and checkpoints; before its picture is published nothing happens."""
     if find_done(pod.store, shot_item(plan, shot)) is not None:
         clear_halos(pod.store, shot)
+        for segment in shot.segments:
+            Checkpoints(pod.store, segment).clear()
 
 
 def _publish(pod: Pod, plan: Plan, shot: ShotPlan, segment: SegmentPlan, cast: Cast, watch: Watcher) -> None:
     make_segment(pod, plan, shot, segment, cast.denoiser, cast.exchange, watch)
 
 
-def _speak_again(pod: Pod, plan: Plan, shot: ShotPlan, segment: SegmentPlan, cast: Cast) -> None:
+def speak_again(pod: Pod, plan: Plan, shot: ShotPlan, segment: SegmentPlan, cast: Cast) -> None:
+    """Compute a done segment from its first step on, for the messages alone."""
+    Checkpoints(pod.store, segment).clear()  # a kept last step would say nothing of the ones before it
     denoise_segment(plan, shot, segment, pod.bundle(plan.profile), cast.denoiser, cast.exchange)
 
 
-def _has_spoken(cast: Cast, pod: Pod, plan: Plan, shot: ShotPlan, segment: SegmentPlan) -> bool:
-    """Say whether every message that a segment owes its neighbours is in the store."""
-    take = take_of(plan, shot, pod.bundle(plan.profile))
-    shares = tuple(part.num_windows for part in shot.segments)
-    return all(
-        not plan_exchange(take.shot, take.fusion, step.index, shares, moves(take.steps))[segment.index].publishes
-        or pod.store.exists(cast.exchange.key(step.index, segment.index))
-        for step in take.steps
-    )
+def silent_segments(pod: Pod, plan: Plan, shot: ShotPlan) -> tuple[SegmentPlan, ...]:
+    """Return the done segments of an unfinished shot whose messages to the missing ones are gone."""
+    missing = missing_segments(pod, shot)
+    if not missing or len(shot.segments) == 1:
+        return ()
+    sampler = plan_sampler(plan)
+    steps, fusion = plan_steps(sampler.schedule), sampler.fusion_config
+    shares, length = tuple(part.num_windows for part in shot.segments), shot_latents(shot.num_frames, fusion)
+    exchange = StoreExchange(pod.store, halo_prefix(shot))
+    owed = {s.index: False for s in shot.segments if find_done(pod.store, segment_item(s)) is not None}
+    for step in steps[:-1]:
+        parts = plan_exchange(length, fusion, step.index, shares, moves(steps))
+        for index in owed:
+            gone = parts[index].publishes and not pod.store.exists(exchange.key(step.index, index))
+            owed[index] = owed[index] or bool(gone)
+    return tuple(segment for segment in shot.segments if owed.get(segment.index))

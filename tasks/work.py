@@ -1,7 +1,8 @@
 """The three things a worker makes and publishes: a segment's latents, a shot's picture, the film."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -9,11 +10,13 @@ import torch
 from db.records import Artifact, Behalf, WorkItem
 from model.sampler import Denoiser, Predictions
 from tasks.attempt import Work
+from tasks.conditioning import Conditioner
 from tasks.decode import decode_shot
-from tasks.denoise import denoise_segment
+from tasks.denoise import denoise_segment, take_of
 from tasks.encode import Container
 from tasks.errors import CheckFailed, ObjectMissing
 from tasks.exchange import StoreExchange, pack_predictions
+from tasks.fill import Fill, make_fill
 from tasks.film_check import check_film, film_facts
 from tasks.ingest import mix_key
 from tasks.latents import ShotReader
@@ -27,6 +30,7 @@ from tasks.publish import Input, Output, Published, Rendered
 from tasks.sheet import film_sheet
 from tasks.stitch import FilmSpec, ShotPicture, stitch
 from tasks.store import Store, content_digest, content_key
+from tasks.waivers import read_waivers, waived_segments
 
 PICTURE_VERSION = 1  # raise it when decoding, rounding or encoding of pictures changes
 Check = Callable[[], None]
@@ -62,13 +66,7 @@ def make_segment(
     """
 
     def render(work: Work) -> Rendered:
-        own = StoreExchange(
-            exchange.store,
-            exchange.prefix,
-            exchange.wait_seconds,
-            _both(work.checkpoint, exchange.check),
-            arrived=exchange.arrived,
-        )
+        own = replace(exchange, check=_both(work.checkpoint, exchange.check))
         name = f"{shot.id} {segment.index + 1}/{len(shot.segments)}"
         predictions = denoise_segment(
             plan,
@@ -114,7 +112,10 @@ def make_shot(pod: Pod, plan: Plan, shot: ShotPlan, watch: Watcher) -> Published
 
     def render(work: Work) -> Rendered:
         files, inputs = [], []
+        waived = waived_segments(shot, read_waivers(pod.ledger, plan))
         for segment in shot.segments:
+            if segment.index in waived:
+                continue
             pointer = find_done(pod.store, segment_item(segment))
             if pointer is None:
                 raise ObjectMissing(f"shot {shot.id}: segment {segment.index} is not rendered; run the episode again")
@@ -129,17 +130,32 @@ def make_shot(pod: Pod, plan: Plan, shot: ShotPlan, watch: Watcher) -> Published
             watch.advance("shot", shot.id, done, total)
             work.checkpoint()
 
-        decoded = decode_shot(plan, shot, files, pod.bundle(plan.profile), work.scratch, frames_done)
+        bundle = pod.bundle(plan.profile)
+        fill = fill_of(pod, plan, shot, waived) if waived else None
+        decoded = decode_shot(plan, shot, files, bundle, work.scratch, frames_done, fill)
         decoded.verdict.require()
         return Rendered(
             output=Output(decoded.picture, "shot_picture", decoded.picture.suffix, f"{plan.episode} {shot.id}"),
             extras=(Output(decoded.sheet, "contact_sheet", ".jpg", f"{plan.episode} {shot.id}"),),
             inputs=tuple(inputs),
             metrics={"frames": float(shot.num_frames), "longest_still_seconds": decoded.verdict.longest_still_seconds},
-            facts={"host": pod.publisher.worker},
+            facts={"host": pod.publisher.worker, **waiver_facts(waived)},
         )
 
     return pod.publisher.publish(shot_item(plan, shot), render, behalf=Behalf(plan.key, shot.key), stop=pod.stop)
+
+
+def fill_of(pod: Pod, plan: Plan, shot: ShotPlan, waived: Mapping[int, str]) -> Fill:
+    """Return what the shot shows where segments (index -> how) were waived."""
+    bundle = pod.bundle(plan.profile)
+    plate = Conditioner(plan, pod.store, bundle).conditions(shot).reference
+    return make_fill(shot, waived, take_of(plan, shot, bundle), plate, plan.width, plan.height)
+
+
+def waiver_facts(waived: Mapping[int, str]) -> dict[str, str]:
+    """Return what the lineage says about waived segments; nothing when there are none."""
+    said = ", ".join(f"segment {index}: {how}" for index, how in sorted(waived.items()))
+    return {"waived": said} if said else {}
 
 
 def latent_span(latents: Path, fps: float) -> tuple[float, float]:

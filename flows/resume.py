@@ -1,0 +1,11 @@
+"""One run ended out of turn: put it, or the episode that waits for it, back in the queue."""
+
+from prefect import flow
+
+from tasks.steps_rerun import look_after_run
+
+
+@flow(name="resume", flow_run_name="resume {run}", retries=0)
+def resume_episode(run: str) -> str:
+    """Start a crashed run again, or the failed episode of a run that came through at a later try; say what was done."""
+    return look_after_run(run)

@@ -1,0 +1,1 @@
+"""What `farm setup` makes in Prefect, from files under version control."""

@@ -1,0 +1,145 @@
+"""Who runs again, decided from the truth in store and ledger; called by the resume and the reconcile flow.
+
+Three things stop without anybody's fault: a run whose pod died (Prefect never retries it), an episode that gave up
+before its last child came through, and a run that Prefect believes to be alive although its worker is silent.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from uuid import UUID
+
+from db.records import ItemStatus, WorkItem
+from tasks.admission import judge
+from tasks.plan.types import Plan
+from tasks.pod import Pod, open_pod
+from tasks.pointer import find_done
+from tasks.runs import Run, children_of, find_runs, mark_crashed, parent_of, read_run, requeue
+from tasks.waivers import load_order, waiver_of
+from tasks.work import film_item, segment_item, shot_item
+
+log = logging.getLogger(__name__)
+SETTLE_SECONDS = 30.0  # a crash is believed after this long: at once, a pod that still lives renders twice
+SILENT_SECONDS = 60.0  # a run stays Running so long after its claim was passed over before it counts as dead
+LOOK_BACK_SECONDS = 14 * 24 * 3600.0
+
+
+@dataclass(frozen=True)
+class Purpose:
+    """What a run is for."""
+
+    plan: Plan
+    item: WorkItem
+
+
+def purpose_of(pod: Pod, run: Run) -> Purpose:
+    """Return the plan and the work item that a run is for. Raises: ObjectMissing, KeyError, StoreError."""
+    plan = load_order(pod, str(run.parameters["order"]))
+    if run.kind == "episode":
+        return Purpose(plan, film_item(plan))
+    shot = {part.id: part for part in plan.shots}[str(run.parameters["shot"])]
+    if run.kind == "shot":
+        return Purpose(plan, shot_item(plan, shot))
+    return Purpose(plan, segment_item(shot.segments[int(run.parameters["segment"])]))
+
+
+def look_after(run_id: UUID) -> str:
+    """Do what one ended run asks for; return what was done, in a sentence."""
+    run = read_run(run_id)
+    if run is None or run.moving:
+        return "nothing: the run is on its way"
+    if run.state == "CRASHED":
+        return restart(run, "it crashed")
+    parent = parent_of(run)
+    return resume_parent(parent) if parent else "nothing: nobody waits for it"
+
+
+def restart(run: Run, why: str) -> str:
+    """Put a crashed run back in the queue if its output is still wanted and its limits allow it."""
+    with _pod_of(run) as pod:
+        purpose = purpose_of(pod, run)
+        if find_done(pod.store, purpose.item) or waiver_of(pod.ledger, purpose.item):
+            return "nothing: its output is there or is not wanted"
+        verdict = judge(pod.ledger, purpose.item, purpose.plan.key)
+    if not verdict.allowed:
+        return f"nothing: {verdict.reason}"
+    moved = requeue(run, f"{why}, it goes on from its last step", in_front=run.kind == "segment")
+    return f"{run.name} is queued again" if moved else "nothing: it moved meanwhile"
+
+
+def resume_parent(parent: Run) -> str:
+    """Start an episode again that gave up, unless one of its children is still red or running."""
+    if parent.state not in ("FAILED", "CRASHED"):
+        return f"nothing: the episode is {parent.state.lower()}"
+    children = children_of(parent.id)
+    blocking = [child for child in children if _blocks(child)]
+    if blocking:
+        names = ", ".join(child.name for child in blocking[:5])
+        return f"nothing: {len(blocking)} of its {len(children)} children are not through: {names}"
+    moved = requeue(parent, "its children are through")
+    return f"{parent.name} goes on" if moved else "nothing: it moved meanwhile"
+
+
+def reconcile_runs(now: float | None = None) -> list[str]:
+    """Do for every run what `look_after` does for one, from what is true now; return what was done.
+
+    A lost event so costs minutes, not an episode.
+    """
+    now = now or time.time()
+    done = [*_wake_silent(find_runs(states=["RUNNING"]), now)]
+    for run in find_runs(states=["CRASHED"]):
+        if SETTLE_SECONDS <= now - run.since <= LOOK_BACK_SECONDS:
+            done.append(_careful(restart, run, "it crashed and nobody put it back"))
+    for run in find_runs(["episode"], ["FAILED"]):
+        if SETTLE_SECONDS <= now - run.since <= LOOK_BACK_SECONDS and children_of(run.id):
+            done.append(_careful(resume_parent, run))
+    return [line for line in done if not line.startswith("nothing")]
+
+
+def _wake_silent(runs: Sequence[Run], now: float) -> list[str]:
+    """Call runs dead whose claim has been passed over: their worker, or its network, is gone."""
+    said = []
+    for run in runs:
+        if run.kind == "episode" or now - run.since < SILENT_SECONDS:
+            continue
+        with _pod_of(run) as pod:
+            purpose = purpose_of(pod, run)
+            if not silent(pod.ledger.status(purpose.item), _last_end(pod, purpose.item), run.since, now):
+                continue
+        if mark_crashed(run, "its worker fell silent"):
+            said.append(f"{run.name} was silent and counts as crashed")
+    return said
+
+
+def silent(status: ItemStatus | None, ended_at: float, since: float, now: float) -> bool:
+    """Say whether a run in Running since `since` is dead: its attempt was passed over a while ago, nobody is at it."""
+    return status is not None and status.state == "pending" and since < ended_at < now - SILENT_SECONDS
+
+
+def _last_end(pod: Pod, item: WorkItem) -> float:
+    attempts = pod.ledger.attempts(item)
+    return attempts[-1].ended_at or 0.0 if attempts and attempts[-1].state == "lost" else 0.0
+
+
+def _blocks(child: Run) -> bool:
+    """Say whether an episode would only fail again because of this child."""
+    if child.state == "COMPLETED":
+        return False
+    with _pod_of(child) as pod:
+        item = purpose_of(pod, child).item
+        return not (find_done(pod.store, item) or waiver_of(pod.ledger, item))
+
+
+def _pod_of(run: Run) -> AbstractContextManager[Pod]:
+    return open_pod(str(run.parameters.get("store", "")), str(run.parameters.get("database", "")))
+
+
+def _careful(action: Callable[..., str], run: Run, *why: str) -> str:
+    """Do one thing of many: what is wrong with one run must not keep the others from being looked after."""
+    try:
+        return action(run, *why)
+    except Exception as exc:  # noqa: BLE001
+        log.warning("a run could not be looked after", extra={"run": run.name, "failure": str(exc)})
+        return "nothing: it could not be looked after"
