@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, union
 from sqlalchemy.orm import Session, aliased
 
 from db.records import Artifact, WorkItem
@@ -34,23 +34,22 @@ def winners(session: Session) -> dict[WorkItem, tuple[str, str]]:
 
 
 def stored_artifacts(session: Session) -> list[Artifact]:
-    """Return everything that the store must hold: what done items made, and inputs that were put there."""
-    made_by_lost = (
-        select(WorkRow.id)
-        .where(WorkRow.sha256 == ArtifactRow.sha256, WorkRow.state == "done")
-        .correlate(ArtifactRow)
-        .exists()
+    """Return everything that the store must hold: outputs of done items, extras, and the inputs nobody made.
+
+    A part of a stale film that has a new winner since may be gone; that the film is stale is another rule's finding.
+    """
+    done = select(AttemptRow.id).where(AttemptRow.state == "done")
+    outputs = select(WorkRow.sha256).where(WorkRow.state == "done")
+    extras = select(DerivationRow.child_sha256).where(DerivationRow.attempt_id.in_(done))
+    inputs = select(DerivationRow.parent_sha256).where(
+        DerivationRow.attempt_id.in_(done), DerivationRow.source_kind == ""
     )
-    used = (
-        select(DerivationRow.id)
-        .join(AttemptRow, AttemptRow.id == DerivationRow.attempt_id)
-        .where(AttemptRow.state == "done")
-        .where((DerivationRow.child_sha256 == ArtifactRow.sha256) | (DerivationRow.parent_sha256 == ArtifactRow.sha256))
-        .correlate(ArtifactRow)
-        .exists()
-    )
+    needed = union(outputs, extras, inputs).subquery()
     query = (
-        select(ArtifactRow).where(ArtifactRow.object_key != "", made_by_lost | used).order_by(ArtifactRow.object_key)
+        select(ArtifactRow)
+        .join(needed, needed.c[0] == ArtifactRow.sha256)
+        .where(ArtifactRow.object_key != "")
+        .order_by(ArtifactRow.object_key)
     )
     return [Artifact(r.sha256, r.size, r.kind, r.object_key, r.name) for r in session.execute(query).scalars()]
 

@@ -9,7 +9,6 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from db.errors import Disagreement
 from db.invariants import Breach
 from db.ledger import Ledger
 from db.records import Artifact, WorkItem
@@ -44,7 +43,7 @@ def audit(store: Store, ledger: Ledger, repair: bool, *, read_objects: bool = Tr
     reopened = {finding.subject for finding in findings}
     findings += _pointers(store, ledger, repair, reopened)
     findings += _rows(store, ledger, repair, {item: known[item] for item in known if str(item) not in reopened})
-    findings += _inside(ledger, repair)
+    findings += _inside(store, ledger, repair)
     return findings + _trail(store, ledger, repair)
 
 
@@ -80,28 +79,30 @@ def _object_fault(store: Store, artifact: Artifact, read_objects: bool) -> str:
 
 def _pointers(store: Store, ledger: Ledger, repair: bool, reopened: set[str]) -> Iterator[Finding]:
     """No pointer is an orphan: it leads to an output, and the ledger has that output as the winner."""
-    for stat in list(store.list(FOLDER)):
-        item = item_of(stat.key)
-        pointer = find_done(store, item)
+    pointers = {item_of(stat.key): find_done(store, item_of(stat.key)) for stat in store.list(FOLDER)}
+    winners = ledger.winners()  # after the store: what was published meanwhile is in both
+    for item, pointer in pointers.items():
         if pointer is None:
-            if store.exists(stat.key) and str(item) not in reopened:
+            if store.exists(pointer_key(item)) and str(item) not in reopened:
                 if repair:
                     _open_again(store, ledger, item, "its pointer leads nowhere")
-                yield Finding("pointers", str(item), "its pointer leads to nothing", repair)
+                yield Finding("pointers", str(item), "its pointer leads nowhere", repair)
             continue
-        fault = _winner_fault(ledger, pointer)
+        fault = _winner_fault(winners.get(item), pointer)
         if fault:
             if repair:
                 _follow(store, ledger, pointer, fault)
             yield Finding("pointers", str(item), fault, repair)
 
 
-def _winner_fault(ledger: Ledger, pointer: Pointer) -> str:
-    status = ledger.status(pointer.item)
-    if status is None or status.state != "done":
+def _winner_fault(winner: tuple[str, str] | None, pointer: Pointer) -> str:
+    if winner is None:
         return "published, but the ledger does not know"
-    if status.sha256 != pointer.object.sha256:
-        return f"published as {pointer.object.sha256}, but the ledger has {status.sha256}"
+    token, sha256 = winner
+    if sha256 != pointer.object.sha256:
+        return f"published as {pointer.object.sha256}, but the ledger has {sha256}"
+    if token != pointer.token:
+        return f"published by attempt {pointer.attempt} of {pointer.worker}, but the ledger has another winner"
     return ""
 
 
@@ -114,7 +115,7 @@ def _rows(store: Store, ledger: Ledger, repair: bool, known: dict[WorkItem, tupl
             yield Finding("pointers", str(item), "done in the ledger, but the store has no pointer to it", repair)
 
 
-def _inside(ledger: Ledger, repair: bool) -> Iterator[Finding]:
+def _inside(store: Store, ledger: Ledger, repair: bool) -> Iterator[Finding]:
     """One winner per key, attempts monotone, films and shots made of winners."""
     breaches: list[Breach] = ledger.breaches()
     stale = {breach.item for breach in breaches if breach.rule == "parts are winners"}
@@ -122,7 +123,7 @@ def _inside(ledger: Ledger, repair: bool) -> Iterator[Finding]:
         yield Finding(breach.rule, str(breach.item), breach.message, repair and breach.item in stale)
     if repair:
         for item in sorted(stale):
-            ledger.reopen(item, ACTOR, "made of parts that are not winners")
+            _open_again(store, ledger, item, "made of parts that are not winners")
 
 
 def _trail(store: Store, ledger: Ledger, repair: bool) -> list[Finding]:
@@ -152,11 +153,8 @@ def write_anchor(store: Store, ledger: Ledger) -> None:
 
 def _follow(store: Store, ledger: Ledger, pointer: Pointer, why: str) -> None:
     """Make the ledger say what the pointer says."""
-    try:
-        adopt(store, ledger, pointer)
-    except Disagreement:
-        ledger.reopen(pointer.item, ACTOR, why)
-        adopt(store, ledger, pointer)
+    ledger.reopen(pointer.item, ACTOR, why)
+    adopt(store, ledger, pointer)
 
 
 def _open_again(store: Store, ledger: Ledger, item: WorkItem, why: str) -> None:

@@ -112,6 +112,7 @@ class OutOfMemoryError(RuntimeError):
     """Has the name of torch's."""
 
 
+@pytest.mark.parametrize("farm", ["file and sqlite"], indirect=True)
 @pytest.mark.parametrize(
     ("error", "failure_class", "state"),
     [
@@ -301,6 +302,14 @@ def test_a_pointer_that_is_no_pointer_counts_as_none_and_is_replaced(publisher, 
     farm_store.put_once(pointer_key(ITEM), b"{}")
     assert find_done(farm_store, ITEM) is None
     assert publisher.publish(ITEM, render_bytes(b"x")).rendered
+    assert audit(farm_store, ledger, repair=False) == []
+
+
+def test_a_clean_farm_is_clean_on_s3_too_after_damage_was_repaired(publisher, farm_store, ledger) -> None:
+    key = publisher.publish(ITEM, render_bytes(b"pixels")).pointer.object.key
+    farm_store.write_pointer(key, b"pixelz")
+    assert [(f.rule, f.repaired) for f in audit(farm_store, ledger, repair=True)] == [("objects", True)]
+    assert publisher.publish(ITEM, render_bytes(b"pixels")).rendered
     assert audit(farm_store, ledger, repair=False) == []
 
 

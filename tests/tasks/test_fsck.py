@@ -1,0 +1,164 @@
+"""Everything that can be wrong between store and ledger is found, named and, where possible, put right."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from small_episode import FILM, SEGMENTS, SHOTS, publish_episode
+from sqlalchemy import text
+
+from db.ledger import Ledger
+from db.records import WorkItem
+from tasks.fsck import ANCHOR, audit, read_anchor
+from tasks.pointer import find_done, pointer_key
+from tasks.publish import Publisher
+from tasks.store import Store
+
+# What the store does is the same on S3 (its own tests, and those of publishing); what differs here is the SQL.
+pytestmark = pytest.mark.parametrize("farm", ["file and sqlite", "file and postgresql"], indirect=True)
+
+
+@pytest.fixture
+def publisher(farm, farm_store: Store, ledger: Ledger) -> Publisher:
+    publisher = Publisher(farm_store, ledger, "w1", farm.folder / "scratch")
+    publish_episode(publisher)
+    return publisher
+
+
+def change(ledger: Ledger, statement: str, **values: object) -> None:
+    with ledger.transactions.engine.begin() as connection:
+        assert connection.execute(text(statement), values).rowcount > 0
+
+
+def found(store: Store, ledger: Ledger, repair: bool = False) -> set[tuple[str, str]]:
+    return {(finding.rule, finding.subject) for finding in audit(store, ledger, repair)}
+
+
+def assert_mends(publisher: Publisher, expected: set[tuple[str, str]]) -> None:
+    """Looking changes nothing, repairing and rendering what it opened again leave a clean farm."""
+    store, ledger = publisher.store, publisher.ledger
+    assert found(store, ledger) == expected
+    findings = audit(store, ledger, repair=True)
+    assert {(finding.rule, finding.subject) for finding in findings} == expected
+    assert all(finding.repaired for finding in findings)
+    for _ in range(3):  # a new part makes what was joined of the old one stale, one level after the other
+        publish_episode(publisher)
+        audit(store, ledger, repair=True)
+    assert audit(store, ledger, repair=False) == []
+    assert all(find_done(store, item, verify=True) for item in (*SEGMENTS, *SHOTS, FILM))
+
+
+def test_a_finished_episode_is_clean(publisher) -> None:
+    assert audit(publisher.store, publisher.ledger, repair=False) == []
+    assert audit(publisher.store, publisher.ledger, repair=True) == []
+
+
+@pytest.mark.parametrize("extra", [False, True])
+def test_an_object_that_is_gone_opens_its_item_again(publisher, extra: bool) -> None:
+    record = json.loads(publisher.store.get(find_done(publisher.store, SEGMENTS[0]).record.key))
+    made = [a for a in record["artifacts"] if a["kind"] == ("contact_sheet" if extra else "segment_latents")]
+    publisher.store.delete(made[0]["object_key"])
+    assert_mends(publisher, {("objects", str(SEGMENTS[0]))})
+
+
+def test_an_object_that_was_damaged_is_found_by_reading_and_rendered_anew(publisher) -> None:
+    key = find_done(publisher.store, SHOTS[1]).object.key
+    data = publisher.store.get(key)
+    publisher.store.write_pointer(key, data[:-1] + b"?")
+    assert audit(publisher.store, publisher.ledger, repair=False, read_objects=False) == []
+    assert_mends(publisher, {("objects", str(SHOTS[1]))})
+    assert publisher.store.get(key) == data
+
+
+def test_an_input_that_is_gone_is_for_people_to_bring_back(publisher) -> None:
+    stem = next(a for a in publisher.ledger.stored_artifacts() if a.kind == "stem")
+    publisher.store.delete(stem.object_key)
+    (finding,) = audit(publisher.store, publisher.ledger, repair=True)
+    assert (finding.rule, finding.subject, finding.repaired) == ("objects", stem.object_key, False)
+    assert "put it there again" in finding.message
+
+
+def test_a_winner_that_the_ledger_lost_is_adopted(publisher) -> None:
+    publisher.ledger.reopen(SEGMENTS[1], "test", "as if the database had been restored")
+    expected = {("pointers", str(SEGMENTS[1]))}
+    assert found(publisher.store, publisher.ledger) == expected
+    assert_mends(publisher, expected)
+    assert [a.state for a in publisher.ledger.attempts(SEGMENTS[1])] == ["done"]
+
+
+def test_a_ledger_that_knows_another_winner_follows_the_store(publisher) -> None:
+    change(publisher.ledger, "UPDATE work SET sha256 = :sha WHERE key = :key", sha="0" * 64, key=SHOTS[0].key)
+    expected = {("pointers", str(SHOTS[0])), ("parts are winners", str(FILM))}
+    assert found(publisher.store, publisher.ledger) == expected
+    audit(publisher.store, publisher.ledger, repair=True)
+    assert publisher.ledger.status(SHOTS[0]).sha256 == find_done(publisher.store, SHOTS[0]).object.sha256
+    assert found(publisher.store, publisher.ledger) == set()
+
+
+def test_a_pointer_that_is_gone_or_leads_nowhere_is_rendered_anew(publisher) -> None:
+    publisher.store.delete(pointer_key(SEGMENTS[2]))
+    publisher.store.write_pointer(pointer_key(SHOTS[0]), b"{}")
+    publisher.store.put_once(pointer_key(WorkItem("film", "ghost")), b"{}")
+    expected = {("pointers", str(SEGMENTS[2])), ("pointers", str(SHOTS[0])), ("pointers", "film ghost")}
+    assert_mends(publisher, expected)
+    assert not publisher.store.exists(pointer_key(WorkItem("film", "ghost")))
+
+
+def test_a_film_made_of_parts_that_have_lost_is_stitched_again(publisher) -> None:
+    """A segment came out different the second time: the shot that holds the first is stale, and then the film."""
+    publisher.store.delete(find_done(publisher.store, SEGMENTS[0]).object.key)
+    audit(publisher.store, publisher.ledger, repair=True)
+    other = replace(publisher, worker="w2")
+    publish_episode(other, voice="of another machine")
+    assert found(publisher.store, publisher.ledger) == {("parts are winners", str(SHOTS[0]))}
+    for stale in (SHOTS[0], FILM):
+        assert found(publisher.store, publisher.ledger, repair=True) == {("parts are winners", str(stale))}
+        publish_episode(other, voice="of another machine")
+    assert audit(publisher.store, publisher.ledger, repair=False) == []
+    assert b"of another machine" in publisher.store.get(find_done(publisher.store, FILM).object.key)
+
+
+@pytest.mark.parametrize(
+    ("statement", "message"),
+    [
+        ("UPDATE work SET attempt = 7 WHERE key = 's1-0'", "number 7 is the newest given out, 1 is written down"),
+        ("UPDATE work SET winner = 9 WHERE key = 's1-0'", "is done, winner 9, but attempt 1 won"),
+        ("UPDATE work SET state = 'running' WHERE key = 's1-0'", "is running, winner 1, but attempt 1 won"),
+        (
+            "INSERT INTO attempts (work_id, number, token, worker, state, failure_class, message, started_at,"
+            " renewed_at, useful_seconds, wasted_seconds, num_gpus, episode_key, shot_key, facts)"
+            " SELECT id, 0, 't', 'w', 'running', '', '', 0, 0, 0, 0, 0, '', '', '{}' FROM work WHERE key = 's1-0'",
+            "attempt 0 still runs although it was passed over",
+        ),
+    ],
+)
+def test_impossible_numbers_are_found(publisher, statement: str, message: str) -> None:
+    change(publisher.ledger, statement)
+    findings = audit(publisher.store, publisher.ledger, repair=False)
+    assert (str(SEGMENTS[0]), message) in {(finding.subject, finding.message) for finding in findings}
+
+
+def test_the_database_itself_refuses_two_winners(publisher, ledger) -> None:
+    publisher.ledger.reopen(SEGMENTS[0], "test", "to have a second attempt")
+    publisher.store.delete(pointer_key(SEGMENTS[0]))
+    publish_episode(publisher)
+    with pytest.raises(Exception, match=r"UNIQUE|one_winner"):
+        change(ledger, "UPDATE attempts SET state = 'done' WHERE state = 'lost'")
+
+
+def test_a_trail_that_was_cut_off_is_found_against_its_anchor_in_the_store(publisher, farm) -> None:
+    assert read_anchor(publisher.store)[0] == 0
+    audit(publisher.store, publisher.ledger, repair=True)
+    assert read_anchor(publisher.store)[0] == len(publisher.ledger.audit_trail()) == 6
+    engine = publisher.ledger.transactions.engine
+    drop = (
+        "DROP TRIGGER audit_refuses_delete"
+        if engine.dialect.name == "sqlite"
+        else "ALTER TABLE audit DISABLE TRIGGER USER"
+    )
+    with engine.begin() as connection:
+        connection.execute(text(drop))
+        connection.execute(text("DELETE FROM audit WHERE position > 4"))
+    (finding,) = audit(publisher.store, publisher.ledger, repair=True)
+    assert finding.rule == "audit trail" and not finding.repaired and "its end was cut off" in finding.message
+    assert json.loads(publisher.store.get(ANCHOR))["position"] == 6
