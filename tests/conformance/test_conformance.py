@@ -2,15 +2,11 @@
 
 import re
 import shutil
-import sys
 from datetime import date
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from media import make_media
+from studio_media import make_media
 
 from tasks.errors import ManifestError
 from tasks.manifest.read import read_manifest

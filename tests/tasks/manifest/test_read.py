@@ -9,10 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "conformance"))
-
-from media import draw_plate, make_media
+from studio_media import draw_plate, make_media
 
 from tasks.errors import ManifestError, StoreError
 from tasks.manifest.models import Manifest

@@ -2,17 +2,13 @@
 
 import json
 import re
-import sys
 from datetime import date
 from pathlib import Path
 
 import jsonschema
 import pytest
 from reference import tables
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "conformance"))
-
-from media import make_media
+from studio_media import make_media
 
 from tasks.manifest.json_tree import parse_json
 from tasks.manifest.read import read_manifest

@@ -1,16 +1,12 @@
 """Media on S3 are fetched from a real server over HTTP, probed like files, and fetched again only when they change."""
 
-import sys
 from datetime import date
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "conformance"))
-
-from media import draw_plate, tone
 from real_servers import s3_client
+from studio_media import draw_plate, tone
 
 from tasks.errors import ManifestError
 from tasks.manifest.paths import BadMedia, check_s3
