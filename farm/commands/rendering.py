@@ -96,6 +96,7 @@ def run_flow(made: Prepared, order: str, folder: Path, store: str, pods: int) ->
     """Run the episode flow in this process, with a Prefect server of its own unless PREFECT_API_URL names one."""
     os.environ.setdefault("PREFECT_HOME", str((settings().home / "prefect").resolve()))
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
+    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "180")  # a busy laptop takes a minute
     from flows.episode import render_episode
 
     parameters: dict[str, Any] = {"store": store or settings().store_url, "database": settings().database_url}

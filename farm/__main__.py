@@ -1,0 +1,5 @@
+"""`python -m farm`."""
+
+from farm.main import main
+
+main()
