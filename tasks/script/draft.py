@@ -14,15 +14,6 @@ Seconds = Mapping[str, float]  # sound file as written -> its length
 UNKNOWN_CONSENT = {"kind": "licensed"}
 
 
-def _unique(names: Sequence[str]) -> list[str]:
-    seen: Counter[str] = Counter()
-    unique = []
-    for name in names:
-        seen[name] += 1
-        unique.append(name if seen[name] == 1 else f"{name}_{seen[name]}")
-    return unique
-
-
 def stem_name(shot_id: str, character: str) -> str:
     """Return the file that a sequential voice is written to, padded with silence, beside the manifest."""
     return f"stems/{shot_id}-{character}.wav"
@@ -47,14 +38,15 @@ def _on_screen(name: str, voice: PeerVoice) -> dict[str, Any]:
 
 
 def draft_from_peers(shots: Sequence[PeerShot], seconds: Seconds, episode_id: str) -> dict[str, Any]:
-    """Return a manifest (version 1, as plain values) of a peer's shots, one after the other.
+    """Return a manifest (version 1, as plain values) of a peer's shots (unique ids), one after the other.
 
     `seconds` holds every sound's length. A person of one shot is not assumed to be the same in another; the plate
     stands in for the portrait. Without boxes, several people are ordered from left to right, as those projects do.
     """
     cast: dict[str, Any] = {}
     drafted = []
-    for shot_id, shot in zip(_unique([shot.id for shot in shots]), shots, strict=True):
+    for shot in shots:
+        shot_id = shot.id
         named = {voice.character: f"{shot_id}_{voice.character}"[:40] for voice in shot.voices}
         begins = offsets(shot, seconds)
         for voice in shot.voices:

@@ -12,7 +12,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
@@ -155,3 +155,13 @@ def parse_released_csv(text: str, source: str = "CSV") -> tuple[PeerShot, ...]:
         voice = PeerVoice("person1", row["audio"])
         shots.append(PeerShot(shot_id, row["image"], row.get("prompt") or "", (voice,), "together", fps))
     return tuple(shots)
+
+
+def with_unique_ids(shots: Sequence[PeerShot]) -> tuple[PeerShot, ...]:
+    """Return the shots, a second one of the same id called ID_2, and so on."""
+    seen: dict[str, int] = {}
+    unique = []
+    for shot in shots:
+        seen[shot.id] = seen.get(shot.id, 0) + 1
+        unique.append(shot if seen[shot.id] == 1 else replace(shot, id=f"{shot.id}_{seen[shot.id]}"))
+    return tuple(unique)

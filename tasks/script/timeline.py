@@ -32,7 +32,7 @@ def _span(plan: Plan, start_frame: float, num_frames: float) -> otio.opentime.Ti
     )
 
 
-def _reference(url: str, plan: Plan) -> otio.schema.MediaReference:
+def _reference(url: str, plan: Plan) -> otio.core.MediaReference:
     if not url:
         return otio.schema.MissingReference()
     return otio.schema.ExternalReference(target_url=url, available_range=_span(plan, 0, plan.num_frames))

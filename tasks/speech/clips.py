@@ -1,4 +1,4 @@
-"""Utterances by speaker from a folder of recordings: `SPEAKER_anything.wav`; more speakers are made by shifting pitch."""
+"""Utterances by speaker from a folder of `SPEAKER_anything.wav`; missing speakers are made by shifting the pitch."""
 
 from pathlib import Path
 
