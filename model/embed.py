@@ -11,7 +11,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from model.linear import Linear, modulated_norm
+from model.linear import Linear, fitting, modulated_norm
 
 
 class PatchEmbed(nn.Module):
@@ -27,9 +27,7 @@ class PatchEmbed(nn.Module):
         p = self.patch
         patches = rearrange(x, "b c t (h p) (w q) -> b (t h w) (c p q)", p=p, q=p)
         weight = rearrange(self.proj.weight, "d c 1 p q -> d (c p q)")
-        if patches.dtype != weight.dtype and not torch.is_autocast_enabled(x.device.type):
-            patches = patches.to(weight.dtype)
-        return F.linear(patches, weight, self.proj.bias)
+        return F.linear(fitting(patches, weight), weight, self.proj.bias)
 
 
 def sinusoid(value: Float[Tensor, "*b"], width: int = 256) -> Float[Tensor, "*b width"]:

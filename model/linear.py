@@ -32,9 +32,13 @@ class Linear(nn.Linear):
         """Multiply by the weight, or only by some of its rows (for a product that is made in parts)."""
         weight = self.full_weight(rows)
         bias = None if self.bias is None else self.bias[rows].to(weight.dtype)
-        if x.dtype != weight.dtype and not torch.is_autocast_enabled(x.device.type):
-            x = x.to(weight.dtype)
-        return F.linear(x, weight, bias)
+        return F.linear(fitting(x, weight), weight, bias)
+
+
+def fitting(x: Float[Tensor, "..."], weight: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """Return x in the dtype of a weight, unless autocast is going to cast both."""
+    casts = not x.is_meta and torch.is_autocast_enabled(x.device.type)
+    return x if casts or x.dtype == weight.dtype else x.to(weight.dtype)
 
 
 def modulated_norm(
