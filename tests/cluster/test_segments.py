@@ -42,7 +42,7 @@ def test_a_segment_runs_as_a_job_and_completes(ground, node, on_node):
 def test_gpus_are_counted_and_the_next_segment_waits_for_them(ground, node, on_node):
     first = ground.submit("six", gpus=6, **on_node)
     held = ground.running_pod(first)
-    assert held["spec"]["containers"][0]["resources"]["limits"][GPU_RESOURCE] == "6"
+    assert int(held["spec"]["containers"][0]["resources"]["limits"][GPU_RESOURCE]) == 6
     second = ground.submit("four", gpus=4, **on_node)
     ground.wait("the scheduler's word", lambda: _unscheduled(ground.pods(second)))
     ground.set_state(second, Running())

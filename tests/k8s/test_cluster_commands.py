@@ -2,12 +2,15 @@
 
 import asyncio
 import json
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
+import yaml
 from prefect import flow
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import WorkPoolUpdate
+from prefect.deployments.steps.core import run_steps
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelled, Completed, Pending, Running
 from things import NAMESPACE, job, node, pod
@@ -186,3 +189,13 @@ def test_without_a_cluster_there_is_one_sentence(command, tmp_path):
     code, text = command("preflight", kubeconfig=tmp_path / "none")
     assert code == 1
     assert "set KUBECONFIG or run inside a pod" in text
+
+
+def test_a_run_stands_where_its_own_environment_says(prefect_url, tmp_path, monkeypatch):
+    pull = yaml.safe_load((Path(__file__).parents[2] / "prefect.yaml").read_text())["pull"]
+    monkeypatch.chdir(tmp_path)  # and back again afterwards
+    (tmp_path / "scratch").mkdir()
+    monkeypatch.setenv("FARM_WORKDIR", str(tmp_path / "scratch"))
+    with temporary_settings({PREFECT_API_URL: prefect_url}):
+        asyncio.run(run_steps(pull))
+    assert Path.cwd() == tmp_path / "scratch"
