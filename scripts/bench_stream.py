@@ -1,8 +1,8 @@
 """Print the peak memory of decode -> checks -> encode -> stitch -> film check for films of different lengths.
 
-Every length runs in a process of its own, so that its peak is its own. The command fails when the longest film needs
-noticeably more than the shortest: memory must not depend on the episode's length, but for the film's own index.
-The frames are drawn, or with `--source vae` decoded from noise by an autoencoder with very few channels.
+Every length runs in a process of its own, so that its peak is its own; it is sampled from /proc (Linux). The command
+fails when the longest film needs noticeably more than the shortest: memory must not depend on the episode's length, but
+for the film's own index. The frames are drawn, or with `--source vae` decoded from noise by a very small autoencoder.
 
     python scripts/bench_stream.py --minutes 10 60
     python scripts/bench_stream.py --minutes 10 60 --source vae --size 32x32 --take-seconds 600
@@ -14,6 +14,7 @@ import resource
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -72,7 +73,8 @@ def in_own_process(minutes: float, options: list[str]) -> dict[str, float]:
 
 def film_of(minutes: float, take_seconds: int, width: int, height: int, source: Source) -> dict[str, float]:
     """Make a film and return its figures: this process's peak in megabytes (ffmpeg lives for one shot), seconds."""
-    started = time.monotonic()
+    started, watch = time.monotonic(), MemoryWatch()
+    watch.start()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         write_mix(folder / "mix.wav", round(minutes * 60 * RATE))
@@ -89,6 +91,26 @@ def film_of(minutes: float, take_seconds: int, width: int, height: int, source: 
         "minutes": minutes, "frames": num_frames, "peak_mb": own, "ffmpeg_mb": children, "film_mb": film_mb,
         "seconds": time.monotonic() - started,
     }  # fmt: skip
+
+
+class MemoryWatch(threading.Thread):
+    """Samples this process's own memory (without mapped files, which come and go with the page cache)."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.peak_pages = 0
+        self._done = threading.Event()
+
+    def run(self) -> None:
+        while not self._done.wait(0.02):
+            resident, shared = Path("/proc/self/statm").read_text().split()[1:3]
+            self.peak_pages = max(self.peak_pages, int(resident) - int(shared))
+
+    def stop(self) -> float:
+        """Return the largest sample in megabytes."""
+        self._done.set()
+        self.join()
+        return self.peak_pages * resource.getpagesize() / 1e6
 
 
 def render_shots(
