@@ -33,7 +33,7 @@ def together(context, target, num_workers: int, *args) -> list:
     ]
     for worker in workers:
         worker.start()
-    told = [answers.get(timeout=120) for _ in workers]
+    told = [answers.get(timeout=300) for _ in workers]
     for worker in workers:
         worker.join()
     return told
@@ -69,7 +69,7 @@ def test_a_worker_whose_clock_is_ten_minutes_wrong_takes_nothing_on_postgres(con
     answers = context.Queue()
     worker = context.Process(target=claim_with_a_wrong_clock, args=(url, ITEM, skew_seconds, answers))
     worker.start()
-    assert answers.get(timeout=60) == "right"
+    assert answers.get(timeout=300) == "right"
     worker.join()
     ledger.close()
 

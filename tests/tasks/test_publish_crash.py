@@ -67,7 +67,7 @@ def test_of_many_workers_one_wins(
     workers = [context.Process(target=compete, args=each) for each in args]
     for worker in workers:
         worker.start()
-    told = [answers.get(timeout=120) for _ in workers]
+    told = [answers.get(timeout=300) for _ in workers]
     for worker in workers:
         worker.join()
     winner = find_done(farm_store, ITEM, verify=True)

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from store_workers import create_key
 
 from tasks.errors import ConfigError, ObjectMissing, StoreError
 from tasks.store import Store, content_digest, content_key, open_store
@@ -16,12 +17,6 @@ from tasks.store.local import FileStore
 from tasks.store.s3 import S3Store
 
 DATA = bytes(range(256)) * 40
-
-
-def claim_key(place, key, number, started, answers):
-    store = place.open()
-    started.wait()
-    answers.put((number, store.put_once(key, f"claimed by {number}".encode())))
 
 
 def keys(store: Store, prefix: str = "") -> list[str]:
@@ -45,12 +40,16 @@ def test_a_key_is_created_once_and_keeps_its_first_bytes(store: Store) -> None:
 
 
 def test_of_sixteen_processes_one_creates_the_key(place) -> None:
-    context = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["store_workers", "boto3", "tasks.store.s3", "tasks.store.local"])
     started, answers = context.Barrier(16), context.Queue()
-    workers = [context.Process(target=claim_key, args=(place, "race/k", i, started, answers)) for i in range(16)]
+    workers = [
+        context.Process(target=create_key, args=(place.url, place.endpoint, "race/k", i, started, answers))
+        for i in range(16)
+    ]
     for worker in workers:
         worker.start()
-    got = dict(answers.get(timeout=60) for _ in workers)
+    got = dict(answers.get(timeout=300) for _ in workers)
     for worker in workers:
         worker.join()
     winners = [number for number, created in got.items() if created]
