@@ -165,6 +165,10 @@ class Ledger:
         """Return every item, or those of a kind or state. Raises: LedgerAway."""
         return self.transactions.read(lambda s: report.all_statuses(s, kind, state))
 
+    def episodes(self, name: str = "") -> list[EpisodeEntry]:
+        """Return the episodes of a name, or all, the newest plan first. Raises: LedgerAway."""
+        return self.transactions.read(lambda s: report.episodes(s, name))
+
     def episode_segments(self, episode_key: str) -> list[report.SegmentStatus]:
         """Return the episode's segments in film order. Raises: LedgerAway."""
         return self.transactions.read(lambda s: report.episode_segments(s, episode_key))

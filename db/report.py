@@ -1,12 +1,13 @@
 """Questions to the ledger: where work stands, what was tried, what it cost."""
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
-from db.records import Attempt, Behalf, ItemStatus, WorkItem
+from db.records import Attempt, Behalf, EpisodeEntry, ItemStatus, WorkItem
 from db.tables import ArtifactRow, AttemptRow, EpisodeRow, SegmentRow, ShotRow, WorkRow
 
 MANY = 500  # keys in one question; SQLite takes no more than some thousands
@@ -76,6 +77,15 @@ def attempts_of(session: Session, item: WorkItem) -> list[Attempt]:
     """Return the item's attempts in the order of their numbers."""
     query = _attempts().where(WorkRow.kind == item.kind, WorkRow.key == item.key).order_by(AttemptRow.number)
     return [_attempt(*row) for row in session.execute(query)]
+
+
+def episodes(session: Session, name: str = "") -> list[EpisodeEntry]:
+    """Return the episodes of a name, or all, the newest plan first."""
+    query = select(EpisodeRow).order_by(EpisodeRow.created_at.desc(), EpisodeRow.key)
+    if name:
+        query = query.where(EpisodeRow.name == name)
+    fields = [field.name for field in dataclasses.fields(EpisodeEntry)]
+    return [EpisodeEntry(**{f: getattr(row, f) for f in fields}) for row in session.execute(query).scalars()]
 
 
 def episode_attempts(session: Session, episode_key: str, newest: int = 100) -> list[Attempt]:

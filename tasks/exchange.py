@@ -122,6 +122,11 @@ class Checkpoints:
         key = stats[-1].key
         return Checkpoint(int(key.rsplit("-", 1)[1]), unpack_predictions(self.store.get(key), device))
 
+    def num_done(self) -> int:
+        """Return how many steps are done, by what is kept."""
+        stats = list(self.store.list(self._prefix))
+        return int(stats[-1].key.rsplit("-", 1)[1]) + 1 if stats else 0
+
     def clear(self) -> None:
         """Delete every step."""
         for stat in list(self.store.list(self._prefix)):

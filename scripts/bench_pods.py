@@ -1,0 +1,223 @@
+"""One take on 1, 2, 3, 4, 6 and 12 pods, by folder and by S3, undisturbed and with every pod killed once: same bits?
+
+python scripts/bench_pods.py [--windows 12] [--steps 6] [--pods 1,2,3,4,6,12] [--stores file,s3]
+Pods are processes forked from one that has everything in memory, so start-up is what a pod on a warm node pays. Prints the table of docs/architecture.md.
+"""
+
+import argparse
+import hashlib
+import json
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tasks.exchange import pack_predictions, unpack_predictions
+from tasks.local_pods import share
+from tasks.pod import open_pod
+from tasks.pointer import find_done
+from tasks.rehearsal import Rehearsal, ingest_rehearsal
+from tasks.store import open_store
+from tasks.work import segment_item
+
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["warm_pod"])
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A take, ready to render: a store and a database to copy, and where it is."""
+
+    folder: Path
+    order: str
+    shot: str
+    segments: tuple[tuple[int, ...], ...] = ()
+
+
+@dataclass
+class Race:
+    """What one run of the take showed."""
+
+    latents: str
+    wall_seconds: float
+    kills: int = 0
+    steps: int = 0
+    steps_twice: int = 0
+    back_seconds: list[float] = field(default_factory=list)  # from a kill to the pod's next finished step
+
+
+class StepLog:
+    """A watcher that appends every finished step to a file, whole lines at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = os.open(path, os.O_APPEND | os.O_CREAT | os.O_WRONLY)
+
+    def advance(self, stage: str, name: str, done: int, total: int) -> None:
+        """Note a step."""
+        os.write(self._file, (json.dumps([os.getpid(), name, done, time.time()]) + "\n").encode())
+
+    def note(self, text: str) -> None:
+        """Hear nothing."""
+
+
+def run_pod(order: str, shot: str, wanted: Sequence[int], store: str, database: str, log: str) -> None:
+    """Be a pod: render some segments of a shot."""
+    from tasks.take import render_take
+    from tasks.waivers import load_order
+
+    with open_pod(store, database) as pod:
+        plan = load_order(pod, order)
+        part = next(one for one in plan.shots if one.id == shot)
+        segments = [segment for segment in part.segments if segment.index in wanted]
+        render_take(pod, plan, part, segments, StepLog(Path(log)))
+
+
+def prepare_stage(folder: Path, what: Rehearsal) -> Stage:
+    """Ingest a rehearsal and make its conditions once, so that every run starts from the same objects."""
+    from tasks.take import gather_cast
+
+    with open_pod((folder / "store").as_uri(), f"sqlite:///{folder / 'farm.db'}") as pod:
+        plan, order = ingest_rehearsal(folder / "manifest", what, pod)
+        gather_cast(pod, plan, plan.shots[0])
+    return Stage(folder, order, plan.shots[0].id)
+
+
+def race(stage: Stage, pods: int, store: str, folder: Path, kill: bool, seed: int = 0) -> Race:
+    """Render the take on `pods` processes and return what came out; `kill`: each is killed once, at a random step."""
+    folder.mkdir(parents=True)
+    shutil.copy(stage.folder / "farm.db", folder / "farm.db")
+    copy_objects(stage, store)
+    database, log = f"sqlite:///{folder / 'farm.db'}", folder / "steps"
+    log.touch()
+    with open_pod(store, database) as pod:
+        from tasks.waivers import load_order
+
+        plan = load_order(pod, stage.order)
+    shot = plan.shots[0]
+    parts = share(shot.segments, pods)
+    give = (stage.order, shot.id)
+    begun = time.monotonic()
+    running = {part: start(run_pod, *give, part, store, database, str(log)) for part in parts}
+    when = random.Random(seed)
+    doomed = {part: when.randrange(1, plan.steps) for part in parts} if kill else {}
+    killed: dict[tuple[int, ...], float] = {}
+    while running:
+        time.sleep(0.01)
+        for part, process in list(running.items()):
+            if part in doomed and part not in killed and steps_of(log, process.pid) >= doomed[part]:
+                os.kill(process.pid, signal.SIGKILL)
+                process.join()
+                killed[part] = time.time()
+                running[part] = start(run_pod, *give, part, store, database, str(log))
+            elif process.exitcode is not None:
+                del running[part]
+                if process.exitcode != 0:
+                    raise RuntimeError(f"the pod of segments {part} ended with {process.exitcode}")
+    wall = time.monotonic() - begun
+    return judge(stage, store, wall, log, killed)
+
+
+def start(target: Callable[..., None], *given: object) -> Any:
+    """Start a pod's process."""
+    process = CONTEXT.Process(target=target, args=given)
+    process.start()
+    return process
+
+
+def steps_of(log: Path, pid: int) -> int:
+    """Return how many steps one process has finished."""
+    return sum(json.loads(line)[0] == pid for line in log.read_text().splitlines())
+
+
+def judge(stage: Stage, store: str, wall: float, log: Path, killed: dict[tuple[int, ...], float]) -> Race:
+    """Return the digest of the take's latents and what the kills cost."""
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    done = [(name, step) for _, name, step, _ in lines]
+    back = []
+    for part, moment in killed.items():
+        after = [at for _, name, _, at in lines if int(name.split()[1].split("/")[0]) - 1 in part and at > moment]
+        back += [min(after) - moment] if after else []  # nothing was left to do when the kill came with the last step
+    return Race(latents_digest(stage, store), wall, len(killed), len(set(done)), len(done) - len(set(done)), back)
+
+
+def latents_digest(stage: Stage, store: str) -> str:
+    """Return one digest of the whole take's latents, whoever rendered which part of it."""
+    opened = open_store(store, endpoint=os.environ.get("FARM_S3_ENDPOINT", ""))
+    from tasks.ingest import load_plan
+
+    found: dict[tuple[int, int], Any] = {}
+    for segment in load_plan(opened, stage.order).shots[0].segments:
+        pointer = find_done(opened, segment_item(segment), verify=True)
+        if pointer is None:
+            raise RuntimeError(f"segment {segment.index} is not done")
+        found |= unpack_predictions(opened.get(pointer.object.key))
+    return hashlib.sha256(pack_predictions(found)).hexdigest()
+
+
+def copy_objects(stage: Stage, store: str) -> None:
+    """Put the stage's objects into an empty store."""
+    source = open_store((stage.folder / "store").as_uri())
+    target = open_store(store, endpoint=os.environ.get("FARM_S3_ENDPOINT", ""))
+    for stat in source.list():
+        target.put_once(stat.key, source.get(stat.key))
+
+
+def s3_server(stack: ExitStack) -> str:
+    """Start an S3 server for the time of the benchmark, set the environment that finds it, return a bucket's address."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    os.environ |= {"AWS_ACCESS_KEY_ID": "bench", "AWS_SECRET_ACCESS_KEY": "bench", "AWS_DEFAULT_REGION": "us-east-1"}
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    stack.callback(server.stop)
+    host, port = server.get_host_and_port()
+    os.environ["FARM_S3_ENDPOINT"] = f"http://{host}:{port}"
+    boto3.session.Session().client("s3", endpoint_url=os.environ["FARM_S3_ENDPOINT"]).create_bucket(Bucket="pods")
+    return "s3://pods"
+
+
+def main(arguments: list[str]) -> int:
+    """Run every combination and print the table; 1 when two of them differ in a bit."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--windows", type=int, default=12)
+    parser.add_argument("--steps", type=int, default=6)
+    parser.add_argument("--pods", default="1,2,3,4,6,12")
+    parser.add_argument("--stores", default="file,s3")
+    given = parser.parse_args(arguments)
+    os.environ.setdefault("FARM_THREADS", "1")
+    digests = set()
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="farm-pods-")))
+        bucket = s3_server(stack) if "s3" in given.stores else ""
+        stage = prepare_stage(folder / "stage", Rehearsal((given.windows,), steps=given.steps))
+        print("| store | pods | killed | latents | wall s | steps | computed twice | s from kill to next step, most |")
+        print("|---|---|---|---|---|---|---|---|")
+        for kind in given.stores.split(","):
+            for pods in map(int, given.pods.split(",")):
+                for kill in (False, True):
+                    place = folder / f"{kind}-{pods}-{kill}"
+                    store = f"{bucket}/{place.name}" if kind == "s3" else (place / "store").as_uri()
+                    ran = race(stage, pods, store, place, kill, seed=pods)
+                    digests.add(ran.latents)
+                    back = f"{max(ran.back_seconds):.1f}" if ran.back_seconds else ""
+                    print(
+                        f"| {kind} | {pods} | {ran.kills} | {ran.latents[:12]} | {ran.wall_seconds:.1f} | {ran.steps} "
+                        f"| {ran.steps_twice} | {back} |",
+                        flush=True,
+                    )
+    print(f"\n{'the same bits everywhere' if len(digests) == 1 else f'{len(digests)} different results'}")
+    return 0 if len(digests) == 1 else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
