@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from tasks.cluster.api import ClusterError, KubeApi
+from tasks.cluster.diagnosis import finished
 from tasks.cluster.job_template import POOL_LABEL
 from tasks.cluster.sweep import PATIENCE, RUN_LABEL, Ground, Patience, RunFact, Verdict, jobs_by_run, judge
 
@@ -33,14 +34,17 @@ async def sweep(
 
     Raises: ClusterError, httpx.HTTPError.
     """
-    runs = {run.id: run for run in await _active_runs(prefect, pools)}
+    paused = await _kubernetes_pools(prefect, pools)
+    runs = {run.id: run for run in await _active_runs(prefect, paused)}
     ground = await asyncio.to_thread(read_ground, api, namespace)
-    for run_id in set(jobs_by_run(ground.jobs)) - set(runs):
+    living = [job for job in ground.jobs if not finished(job)]  # a finished one, kept for a day, is nobody's orphan
+    for run_id in set(jobs_by_run(living)) - set(runs):
         known = await _read_run(prefect, run_id)
         if known is not None:
             runs[run_id] = known
     moment = time.time() if now is None else now
-    verdicts = judge(ground, runs, moment, patience=patience, paused=await _paused(prefect, pools))
+    draining = frozenset(pool for pool, is_paused in paused.items() if is_paused)
+    verdicts = judge(ground, runs, moment, patience=patience, paused=draining)
     return [v for v in verdicts if not apply or await _act(prefect, api, namespace, v)]
 
 
@@ -85,18 +89,20 @@ async def _active_runs(prefect: "PrefectClient", pools: Iterable[str]) -> list[R
     )
     from prefect.client.schemas.objects import StateType
 
+    names = list(pools)
     states = FlowRunFilterStateType(any_=[StateType.PENDING, StateType.RUNNING])
     found: list[RunFact] = []
-    while True:
+    while names:
         page = await prefect.read_flow_runs(
             flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=states)),
-            work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=list(pools))),
+            work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=names)),
             limit=PAGE,
             offset=len(found),
         )
         found += [_fact(run) for run in page]
         if len(page) < PAGE:
-            return found
+            break
+    return found
 
 
 async def _read_run(prefect: "PrefectClient", run_id: str) -> RunFact | None:
@@ -109,17 +115,22 @@ async def _read_run(prefect: "PrefectClient", run_id: str) -> RunFact | None:
         return None
 
 
-async def _paused(prefect: "PrefectClient", pools: Iterable[str]) -> frozenset[str]:
+async def _kubernetes_pools(prefect: "PrefectClient", pools: Iterable[str]) -> dict[str, bool]:
+    """Return which pools put their runs on a cluster, and whether each is paused.
+
+    The runs of a process pool of the same name have no Jobs, and are none of ours.
+    """
     from prefect.exceptions import ObjectNotFound
 
-    paused = set()
-    for pool in pools:
+    found = {}
+    for name in pools:
         try:
-            if (await prefect.read_work_pool(pool)).is_paused:
-                paused.add(pool)
+            pool = await prefect.read_work_pool(name)
         except ObjectNotFound:
             continue  # no pool, so no run of it either
-    return frozenset(paused)
+        if pool.type == "kubernetes":
+            found[name] = pool.is_paused
+    return found
 
 
 def _fact(run: "FlowRun") -> RunFact:

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from prefect import flow
 from prefect.client.orchestration import PrefectClient
-from prefect.client.schemas.actions import WorkPoolUpdate
+from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
 from prefect.deployments.steps.core import run_steps
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelled, Completed, Pending, Running
@@ -135,6 +135,21 @@ def test_a_run_that_moves_between_judging_and_acting_is_left_alone(prefect_url, 
     run_id, acted, state = run_in_prefect(prefect_url, scene)
     assert str(run_id) not in {verdict.run_id for verdict in acted}
     assert state.is_completed()
+
+
+def test_runs_of_a_process_pool_are_none_of_the_sweepers(prefect_url, api):
+    async def scene(client):
+        await client.create_work_pool(WorkPoolCreate(name="desk", type="process"))
+        flow_id = await client.create_flow(stand_in)
+        deployment = await client.create_deployment(flow_id, "at-a-desk", work_pool_name="desk")
+        run = await client.create_flow_run_from_deployment(deployment)
+        await client.set_flow_run_state(run.id, Running(), force=True)
+        acted = await sweep(client, api, NAMESPACE, ("desk", "no-such-pool"), apply=True, patience=Patience(lost=-1))
+        return acted, (await client.read_flow_run(run.id)).state
+
+    acted, state = run_in_prefect(prefect_url, scene)
+    assert acted == []
+    assert state.is_running()
 
 
 def test_a_sweep_that_cannot_read_the_cluster_touches_nothing(prefect_url, apiserver, api):
