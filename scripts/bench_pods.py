@@ -1,12 +1,14 @@
 """One take on 1, 2, 3, 4, 6 and 12 pods, by folder and by S3, undisturbed and with every pod killed once: same bits?
 
 python scripts/bench_pods.py [--windows 12] [--steps 6] [--pods 1,2,3,4,6,12] [--stores file,s3]
-Pods are processes forked from one that has everything in memory, so start-up is what a pod on a warm node pays. Prints the table of docs/architecture.md.
+Pods are processes forked from one that has everything in memory, so start-up is what a pod on a warm node pays.
+Prints the table of docs/architecture.md.
 """
 
 import argparse
 import hashlib
 import json
+import logging
 import multiprocessing
 import os
 import random
@@ -172,11 +174,12 @@ def copy_objects(stage: Stage, store: str) -> None:
 
 
 def s3_server(stack: ExitStack) -> str:
-    """Start an S3 server for the time of the benchmark, set the environment that finds it, return a bucket's address."""
+    """Start an S3 server, set the environment that finds it, and return a bucket's address."""
     import boto3
     from moto.server import ThreadedMotoServer
 
     os.environ |= {"AWS_ACCESS_KEY_ID": "bench", "AWS_SECRET_ACCESS_KEY": "bench", "AWS_DEFAULT_REGION": "us-east-1"}
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     stack.callback(server.stop)
@@ -200,6 +203,7 @@ def main(arguments: list[str]) -> int:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="farm-pods-")))
         bucket = s3_server(stack) if "s3" in given.stores else ""
         stage = prepare_stage(folder / "stage", Rehearsal((given.windows,), steps=given.steps))
+        start(time.sleep, 0).join()
         print("| store | pods | killed | latents | wall s | steps | computed twice | s from kill to next step, most |")
         print("|---|---|---|---|---|---|---|---|")
         for kind in given.stores.split(","):

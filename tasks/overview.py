@@ -1,4 +1,4 @@
-"""Where an episode stands: every segment, what it has cost, how long it will take. Behind `farm status` and the dashboard."""
+"""Where an episode stands: every segment, what it has cost, how long it will take. Behind `farm status`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

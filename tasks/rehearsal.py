@@ -87,7 +87,10 @@ def _voice(num_samples: int, seed: int) -> np.ndarray:
     rng = np.random.default_rng(seed)
     seconds = np.arange(num_samples) / RATE
     tone = np.sin(2 * np.pi * 140 * seconds) + 0.5 * np.sin(2 * np.pi * 420 * seconds)
-    return 0.1 * (tone + 0.1 * rng.standard_normal(num_samples)) * np.clip(np.sin(2 * np.pi * 2 * seconds), 0, 1)
+    voice: np.ndarray = (
+        0.1 * (tone + 0.1 * rng.standard_normal(num_samples)) * np.clip(np.sin(2 * np.pi * 2 * seconds), 0, 1)
+    )
+    return voice
 
 
 def _picture(side: int, seed: int) -> Image.Image:

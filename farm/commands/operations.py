@@ -79,7 +79,8 @@ def retry(
     shot: Annotated[str, typer.Option(help="Only this shot.")] = "",
     segment: Annotated[int | None, typer.Option(help="Only this segment of the shot.")] = None,
     state: Annotated[
-        list[Literal["failed", "crashed", "rejected"]] | None, typer.Option(help="Only these; default: all three.")
+        list[Literal["failed", "crashed", "rejected", "waived"]] | None,
+        typer.Option(help="Only these; default: the first three."),
     ] = None,
     server: Server = "",
     why: Why = "",
@@ -109,15 +110,14 @@ def waive(
     store: StoreUrl = "",
     as_json: AsJson = False,
 ) -> None:
-    """Finish the film without a segment; `farm retry` of its shot takes that back. In the audit trail."""
+    """Finish the film without a segment; `farm retry --state waived` takes that back. In the audit trail."""
     console = Output(as_json)
     with open_pod(store) as pod:
         _, shot, part = segment_named(pod, segment)
         changed = pod.ledger.waive(segment_item(part), how, getpass.getuser(), why)
     others = len(shot.segments) - 1
-    console.show(
-        f"{segment}: {how}" + (f"; the shot's other {others} segments render beside a still" if others else "")
-    )
+    beside = f"; the shot's other {others} segments render beside a still" if others else ""
+    console.show(f"{segment}: {how}{beside}")
     console.result({"segment": segment, "with": how, "changed": changed})
 
 
