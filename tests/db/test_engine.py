@@ -9,7 +9,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from real_servers import new_postgres
+from real_servers import new_postgres, postgres_server
 from sqlalchemy import inspect, text
 
 from db.engine import HEAD, MIGRATIONS, connect, open_engine, revision, writing
@@ -109,6 +109,23 @@ def test_connections_that_a_restart_cut_are_replaced_without_anybody_noticing() 
     assert ledger.renew(claim, 60.0) > 0 and waits == []
     ledger.close()
     killer.dispose()
+
+
+def test_a_ledger_waits_out_a_restart_of_postgres() -> None:
+    server, waits = postgres_server(), list[float]()
+
+    def wait(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 2:
+            server.ensure_postgres_running()
+
+    ledger = Ledger(open_engine(new_postgres()), sleep=wait)
+    claim = ledger.claim(WorkItem("segment", "k"), "w", 60.0)
+    server._stop()
+    ledger.renew(claim, 60.0)
+    assert waits == [0.2, 0.4]
+    assert ledger.status(claim.item).state == "running"
+    ledger.close()
 
 
 def test_a_transaction_cut_off_in_its_middle_runs_again_and_counts_once() -> None:

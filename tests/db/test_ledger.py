@@ -260,6 +260,16 @@ def test_what_is_planned_can_be_registered_twice(ledger) -> None:
     assert len(ledger.audit_trail()) == 1
 
 
+def test_the_newest_plan_of_an_episode_comes_first(ledger, clock) -> None:
+    ledger.register_episode(EPISODE)
+    clock.seconds += 1
+    changed = EpisodeEntry("f" * 64, "pilot", "Pilot, with another emotion")
+    ledger.register_episode(changed)
+    ledger.register_episode(EpisodeEntry("0" * 64, "second", "Second"))
+    assert ledger.episodes("pilot") == [changed, EPISODE]
+    assert len(ledger.episodes()) == 3 and ledger.episodes("third") == []
+
+
 def test_the_table_of_segments_says_who_is_at_what_and_what_went_wrong(ledger) -> None:
     ledger.register_episode(EPISODE)
     ledger.register_shots(EPISODE.key, [ShotEntry(0, "s1", "k1", 0, 100)])
