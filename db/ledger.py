@@ -213,7 +213,7 @@ class Ledger:
     # -- the trail
 
     def record_audit(self, actor: str, action: str, subject: str, detail: dict[str, object]) -> None:
-        """Add a row to the audit trail. Raises: LedgerAway."""
+        """Add a row to the audit trail, or two if the answer to the first was lost. Raises: LedgerAway."""
         self._write(lambda s, now: audit.append(s, now, actor, action, subject, detail))
 
     def audit_trail(self, subject: str = "") -> list[AuditEntry]:

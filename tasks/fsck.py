@@ -19,6 +19,7 @@ from tasks.store import Store
 log = logging.getLogger(__name__)
 ANCHOR = "audit/anchor"
 ACTOR = "fsck"
+LEFTOVER_SECONDS = 24 * 3600.0  # no upload lasts a day: what is unfinished for longer belongs to a killed worker
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ def audit(store: Store, ledger: Ledger, repair: bool, *, read_objects: bool = Tr
     findings += _pointers(store, ledger, repair, reopened)
     findings += _rows(store, ledger, repair, {item: known[item] for item in known if str(item) not in reopened})
     findings += _inside(store, ledger, repair)
+    if repair:
+        store.sweep(LEFTOVER_SECONDS)
     return findings + _trail(store, ledger, repair)
 
 

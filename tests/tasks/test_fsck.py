@@ -1,6 +1,8 @@
 """Everything that can be wrong between store and ledger is found, named and, where possible, put right."""
 
 import json
+import os
+import time
 from dataclasses import replace
 
 import pytest
@@ -51,6 +53,16 @@ def assert_mends(publisher: Publisher, expected: set[tuple[str, str]]) -> None:
 def test_a_finished_episode_is_clean(publisher) -> None:
     assert audit(publisher.store, publisher.ledger, repair=False) == []
     assert audit(publisher.store, publisher.ledger, repair=True) == []
+
+
+def test_what_killed_writers_left_is_swept_after_a_day(publisher, farm) -> None:
+    old, new = (publisher.store.root / ".unfinished" / name for name in ("old.tmp", "new.tmp"))
+    for path, age_seconds in ((old, 90_000), (new, 60)):
+        path.write_bytes(b"half")
+        os.utime(path, (time.time() - age_seconds,) * 2)
+    assert audit(publisher.store, publisher.ledger, repair=False) == [] and old.exists()
+    assert audit(publisher.store, publisher.ledger, repair=True) == []
+    assert not old.exists() and new.exists()
 
 
 @pytest.mark.parametrize("extra", [False, True])
