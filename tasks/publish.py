@@ -10,6 +10,7 @@ an object that is not there, and a result whose worker died, or was passed over,
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from db.ledger import Ledger
 from db.records import Artifact, Behalf, Claim, Derivation, Facts, Record, WorkItem
 from tasks.attempt import Heartbeat, Stopwatch, Work, failure_class_of, preemption, working
 from tasks.crash import CrashPoints, NoCrash
-from tasks.errors import StoreError
+from tasks.errors import ObjectMissing, StoreError
 from tasks.pointer import Pointer, adopt, as_farm_error, find_done, pointer_key
 from tasks.store import ObjectRef, Store
 
@@ -181,9 +182,10 @@ class Publisher:
             winner = find_done(self.store, pointer.item)
             if winner:
                 return winner
-            # A pointer to something that is gone: replace it, unless somebody else just did.
-            if self.store.exists(key) and self.store.swap_pointer(key, self.store.get(key), mine):
-                return pointer
+            # A pointer to something that is gone: replace it, unless somebody else just replaced or removed it.
+            with suppress(ObjectMissing):
+                if self.store.swap_pointer(key, self.store.get(key), mine):
+                    return pointer
         raise StoreError(f"pointer {key} changed {POINTER_TRIES} times while it was being put; look who writes there")
 
     def _settle(self, claim: Claim, pointer: Pointer, winner: Pointer, record: Record, behalf: Behalf) -> Published:
