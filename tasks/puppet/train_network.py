@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +26,16 @@ TRAINING = Options(attention=lambda q, k, v, layout: matrix_attention(q, k, v, l
 
 @dataclass(frozen=True)
 class Stage:
-    """A stretch of training. `cells` crops windows around a face (0: whole pictures)."""
+    """A stretch of training on windows cut around faces, `cells` wide, and a `whole` share of steps on whole pictures.
+
+    Whole pictures come in smaller batches: they cost about as much a step.
+    """
 
     until_step: int
     batch: int
     cells: int
     latents: tuple[int, ...]
+    whole: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -168,6 +172,8 @@ def batches(pool: Examples, recipe: Recipe, first_step: int) -> Iterator[tuple[i
         examples = pool.refresh() if step % 100 == 0 else examples
         stage = next(stage for stage in recipe.stages if step < stage.until_step)
         rng = np.random.default_rng([recipe.seed, step, 61])
+        if rng.random() < stage.whole:
+            stage = replace(stage, batch=max(1, 5 * stage.batch // 12), cells=0)
         latents = int(rng.choice(stage.latents))
         chosen = rng.integers(len(examples), size=stage.batch)
         yield step, stage, [cut_item(examples[i], rng, stage, latents, recipe) for i in chosen], rng
