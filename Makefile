@@ -25,7 +25,7 @@ check: $(VENV)/.dev
 	$(BIN)/mypy
 
 bench: $(VENV)/.dev
-	$(BIN)/python scripts/bench.py
+	$(BIN)/python scripts/bench.py $(ONLY)
 
 golden: $(VENV)/.dev
 	$(BIN)/python scripts/golden.py $(DIR)

@@ -30,7 +30,7 @@ def test_every_command_of_the_readme_exists():
     commands.mount(app)
     group = typer.main.get_command(app)
     known = set(group.commands)  # type: ignore[attr-defined]
-    named = set(re.findall(r"`farm ([a-z]+)", README))
+    named = set(re.findall(r"`farm ([a-z-]+)", README))
     assert named <= known, named - known
 
 

@@ -5,9 +5,12 @@ import typer
 
 def mount(app: typer.Typer) -> None:
     """Add every command to the application."""
-    from farm.commands import operations, planning, rendering, service
+    from farm.commands import chaos, operations, planning, rendering, service, speech, weights
 
     planning.mount(app)
     rendering.mount(app)
     service.mount(app)
     operations.mount(app)
+    speech.mount(app)
+    app.add_typer(weights.app)
+    chaos.mount(app)

@@ -1,0 +1,36 @@
+"""The figures of this repository: `make bench`, `make bench ONLY="plan turns"`, or `python scripts/bench.py NAME ...`."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+SUITES = {
+    "network": ["bench_network.py"],
+    "caches": ["bench_caches.py"],
+    "fusion": ["bench_fusion.py"],
+    "plan": ["bench_plan.py"],
+    "turns": ["bench_turns.py"],
+    "stream": ["bench_stream.py"],
+    "pods": ["bench_pods.py"],
+    "ledger": ["bench_ledger.py"],
+}
+USUAL = ("network", "fusion")  # what `make bench` runs; the others take minutes and are asked for by name
+
+
+def main(names: list[str]) -> int:
+    """Run the named benchmarks and return the last failure's code."""
+    unknown = sorted(set(names) - set(SUITES))
+    if unknown:
+        print(f"no benchmark {', '.join(unknown)}; there are {', '.join(SUITES)}", file=sys.stderr)
+        return 2
+    code = 0
+    for name in names or USUAL:
+        for script in SUITES[name]:
+            print(f"== {name}: python scripts/{script}", flush=True)
+            code = subprocess.run([sys.executable, str(HERE / script)], cwd=HERE.parent).returncode or code
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
