@@ -16,7 +16,7 @@ keys = st.text("abc-_", min_size=1, max_size=3)
 scalars = st.none() | st.booleans() | numbers | words
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.dictionaries(keys, scalars | st.lists(numbers, max_size=3)), max_size=4))
 def test_json_is_read_as_the_standard_library_reads_it(value):
     assert plain(parse_json(json.dumps(value, indent=1)).root) == value
@@ -86,7 +86,6 @@ def test_what_is_not_json_is_refused(text):
     assert refused.value.rule == "bad-json"
 
 
-@settings(deadline=None)
 @given(st.text(max_size=200))
 def test_no_text_breaks_the_readers(text):
     for parse in (parse_yaml, parse_json):

@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 import soundfile
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from moving import HEIGHT, WIDTH, bars, numbers, write_shots, write_tone
 
@@ -149,7 +149,6 @@ def test_the_film_check_sees_what_is_wrong(tmp_path):
         check_film(film, facts, decode=True).require()
 
 
-@settings(deadline=None)
 @given(
     st.integers(1, 200_000_000),
     st.sampled_from([8_000, 16_000, 44_100, 48_000]),
