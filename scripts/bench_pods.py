@@ -9,6 +9,7 @@ import argparse
 import hashlib
 import json
 import logging
+import math
 import multiprocessing
 import os
 import random
@@ -16,6 +17,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -58,20 +60,24 @@ class Race:
 
 
 class StepLog:
-    """A watcher that appends every finished step to a file, whole lines at a time."""
+    """A watcher that appends every finished step to a file; after `doom` of them the process is killed."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, doom: int) -> None:
+        self._left = doom or math.inf
         self._file = os.open(path, os.O_APPEND | os.O_CREAT | os.O_WRONLY)
 
     def advance(self, stage: str, name: str, done: int, total: int) -> None:
         """Note a step."""
         os.write(self._file, (json.dumps([os.getpid(), name, done, time.time()]) + "\n").encode())
+        self._left -= 1
+        if self._left == 0:  # some time into the next step
+            threading.Timer(random.uniform(0, 0.1), os.kill, (os.getpid(), signal.SIGKILL)).start()
 
     def note(self, text: str) -> None:
         """Hear nothing."""
 
 
-def run_pod(order: str, shot: str, wanted: Sequence[int], store: str, database: str, log: str) -> None:
+def run_pod(order: str, shot: str, wanted: Sequence[int], store: str, database: str, log: str, doom: int = 0) -> None:
     """Be a pod: render some segments of a shot."""
     from tasks.take import render_take
     from tasks.waivers import load_order
@@ -80,7 +86,7 @@ def run_pod(order: str, shot: str, wanted: Sequence[int], store: str, database: 
         plan = load_order(pod, order)
         part = next(one for one in plan.shots if one.id == shot)
         segments = [segment for segment in part.segments if segment.index in wanted]
-        render_take(pod, plan, part, segments, StepLog(Path(log)))
+        render_take(pod, plan, part, segments, StepLog(Path(log), doom))
 
 
 def prepare_stage(folder: Path, what: Rehearsal) -> Stage:
@@ -108,22 +114,21 @@ def race(stage: Stage, pods: int, store: str, folder: Path, kill: bool, seed: in
     parts = share(shot.segments, pods)
     give = (stage.order, shot.id)
     begun = time.monotonic()
-    running = {part: start(run_pod, *give, part, store, database, str(log)) for part in parts}
     when = random.Random(seed)
-    doomed = {part: when.randrange(1, plan.steps) for part in parts} if kill else {}
+    dooms = {part: when.randrange(1, plan.steps) * len(part) if kill else 0 for part in parts}
+    running = {part: start(run_pod, *give, part, store, database, str(log), dooms[part]) for part in parts}
     killed: dict[tuple[int, ...], float] = {}
     while running:
         time.sleep(0.01)
         for part, process in list(running.items()):
-            if part in doomed and part not in killed and steps_of(log, process.pid) >= doomed[part]:
-                os.kill(process.pid, signal.SIGKILL)
-                process.join()
+            if process.exitcode is None:
+                continue
+            del running[part]
+            if process.exitcode == -signal.SIGKILL and part not in killed:
                 killed[part] = time.time()
                 running[part] = start(run_pod, *give, part, store, database, str(log))
-            elif process.exitcode is not None:
-                del running[part]
-                if process.exitcode != 0:
-                    raise RuntimeError(f"the pod of segments {part} ended with {process.exitcode}")
+            elif process.exitcode != 0:
+                raise RuntimeError(f"the pod of segments {part} ended with {process.exitcode}")
     wall = time.monotonic() - begun
     return judge(stage, store, wall, log, killed)
 
@@ -133,11 +138,6 @@ def start(target: Callable[..., None], *given: object) -> Any:
     process = CONTEXT.Process(target=target, args=given)
     process.start()
     return process
-
-
-def steps_of(log: Path, pid: int) -> int:
-    """Return how many steps one process has finished."""
-    return sum(json.loads(line)[0] == pid for line in log.read_text().splitlines())
 
 
 def judge(stage: Stage, store: str, wall: float, log: Path, killed: dict[tuple[int, ...], float]) -> Race:

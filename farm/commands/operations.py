@@ -5,6 +5,7 @@ import getpass
 import os
 import time
 from dataclasses import asdict
+from enum import StrEnum
 from typing import Annotated, Literal
 
 import typer
@@ -22,6 +23,15 @@ Segment = Annotated[str, typer.Argument(help="EPISODE/SHOT/INDEX as `farm status
 Server = Annotated[str, typer.Option(help="Prefect API address; empty: no server is asked.", envvar="PREFECT_API_URL")]
 Why = Annotated[str, typer.Option(help="Reason, for the audit trail.")]
 FOLLOW_SECONDS = 2.0
+
+
+class Ended(StrEnum):
+    """How a segment came to need a person."""
+
+    FAILED = "failed"
+    CRASHED = "crashed"
+    REJECTED = "rejected"
+    WAIVED = "waived"
 
 
 def mount(app: typer.Typer) -> None:
@@ -79,7 +89,7 @@ def retry(
     shot: Annotated[str, typer.Option(help="Only this shot.")] = "",
     segment: Annotated[int | None, typer.Option(help="Only this segment of the shot.")] = None,
     state: Annotated[
-        list[Literal["failed", "crashed", "rejected", "waived"]] | None,
+        list[Ended] | None,
         typer.Option(help="Only these; default: the first three."),
     ] = None,
     server: Server = "",
@@ -95,7 +105,7 @@ def retry(
     from tasks.retry_runs import retry as carry_out
 
     console = Output(as_json)
-    states = state or ["failed", "crashed", "rejected"]
+    states = [str(one) for one in state or (Ended.FAILED, Ended.CRASHED, Ended.REJECTED)]
     with open_pod(store) as pod:
         done = carry_out(pod, episode, shot, segment, states, getpass.getuser(), why, bool(server))
     console.show(f"forgiven: {', '.join(done.forgiven) or 'nothing had failed'}")

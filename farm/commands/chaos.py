@@ -1,0 +1,48 @@
+"""`farm chaos`: break a farm of its own on purpose, and show that nothing is lost."""
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from farm.commands.planning import AsJson
+from farm.output import Exit, Output
+
+
+def mount(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("chaos")(chaos)
+
+
+def chaos(
+    kills: Annotated[int, typer.Option(min=2, help="SIGKILLs; half at random, half at named points.")] = 200,
+    restarts: Annotated[int, typer.Option(min=0, help="Database restarts.")] = 20,
+    seed: Annotated[int, typer.Option(help="Another seed is another course of events.")] = 1,
+    limit_seconds: Annotated[float, typer.Option(min=10, help="Breaks nothing any more after so long.")] = 3600.0,
+    board: Annotated[Path | None, typer.Option(help="Write the scoreboard to this file.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Kill workers, stop and starve them, restart the database, break S3 calls; then count what was lost."""
+    from tasks.chaos.monkey import Menu
+    from tasks.chaos.run import run_chaos
+
+    console = Output(as_json)
+    menu = replace(
+        Menu(),
+        random_kills=kills // 2,
+        point_kills=kills - kills // 2,
+        database_restarts=restarts,
+        stops_past_lease=max(1, kills // 20),
+        full_disks=max(1, kills // 20),
+        wrong_clocks=max(1, kills // 20),
+        seed=seed,
+        limit_seconds=limit_seconds,
+    )
+    outcome = run_chaos(menu, f"farm chaos --kills {kills} --restarts {restarts} --seed {seed}")
+    console.show(outcome.board)
+    console.result({"score": asdict(outcome.score), "tally": asdict(outcome.tally)})
+    if board:
+        board.write_text(outcome.board)
+    if not outcome.score.clean:
+        raise typer.Exit(Exit.RENDER_FAILED)

@@ -1,0 +1,1 @@
+"""Break the farm on purpose and count what is lost: `farm chaos`."""
