@@ -1,4 +1,4 @@
-"""The figures of this repository: `make bench`, `make bench ONLY="plan turns"`, or `python scripts/bench.py NAME ...`."""
+"""The figures of this repository: `make bench`, or some of them, `make bench ONLY="plan turns"`."""
 
 import subprocess
 import sys

@@ -10,8 +10,10 @@ from tasks.manifest.read import LoadedManifest, read_manifest
 from tasks.manifest.remote import store_fetch
 from tasks.network import weights_digest
 from tasks.plan.types import Plan
+from tasks.profiles import weights_folder
 from tasks.settings import settings
 from tasks.survey import Survey, make_plan, survey
+from tasks.weights import check_use
 
 Tell = Callable[[str], None]
 
@@ -28,14 +30,18 @@ class Prepared:
 def prepare(manifest: Path, tell: Tell = lambda text: None) -> Prepared:
     """Return the plan of a manifest file; `tell` hears what is going on.
 
-    Raises: ManifestError with every fault, MediaError, ConfigError when the profile's weights are not there.
+    Raises: ManifestError with every fault, MediaError, ConfigError when the profile's weights are not there,
+    LicenceError when their licence does not allow this.
     """
     tell("checking the manifest and its media")
     loaded = read_manifest(manifest, fetch=store_fetch(settings().home / "media", settings().s3_endpoint))
+    profile = loaded.manifest.episode.profile
+    if profile != "puppet":  # the shipped weights allow everything
+        check_use(weights_folder(profile, settings().weights), settings().territory)
     tell("listening to the stems")
     found = survey(loaded)
     faces = find_faces(loaded, open_detector(settings().face_models)) if needs_faces(loaded) else {}
-    weights = weights_digest(loaded.manifest.episode.profile, settings().weights)
+    weights = weights_digest(profile, settings().weights)
     return Prepared(loaded, found, make_plan(loaded, found, faces, weights))
 
 

@@ -44,7 +44,7 @@ def convert(
 
 @app.command("license")
 def license_file(
-    file: File, licence: Annotated[str, typer.Argument(help="Name of the licence, for example tencent-hunyuan-community.")]
+    file: File, licence: Annotated[str, typer.Argument(help="Its name: tencent-hunyuan-community, apache-2.0, ...")]
 ) -> None:
     """Put a file's licence on record in a card beside it."""
     from tasks.weights import license_weights
