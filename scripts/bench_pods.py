@@ -30,9 +30,11 @@ from tasks.local_pods import share
 from tasks.pod import open_pod
 from tasks.pointer import find_done
 from tasks.rehearsal import Rehearsal, ingest_rehearsal
+from tasks.settings import settings
 from tasks.store import open_store
 from tasks.work import segment_item
 
+S3_KEYS = {"AWS_ACCESS_KEY_ID": "bench", "AWS_SECRET_ACCESS_KEY": "bench", "AWS_DEFAULT_REGION": "us-east-1"}
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["warm_pod"])
 
@@ -77,8 +79,12 @@ class StepLog:
         """Hear nothing."""
 
 
-def run_pod(order: str, shot: str, wanted: Sequence[int], store: str, database: str, log: str, doom: int = 0) -> None:
+def run_pod(
+    order: str, shot: str, wanted: Sequence[int], store: str, database: str, endpoint: str, log: str, doom: int = 0
+) -> None:
     """Be a pod: render some segments of a shot."""
+    os.environ |= {"FARM_S3_ENDPOINT": endpoint, "FARM_THREADS": "1", **S3_KEYS}  # forked before these were set
+    settings.cache_clear()
     from tasks.take import render_take
     from tasks.waivers import load_order
 
@@ -112,11 +118,11 @@ def race(stage: Stage, pods: int, store: str, folder: Path, kill: bool, seed: in
         plan = load_order(pod, stage.order)
     shot = plan.shots[0]
     parts = share(shot.segments, pods)
-    give = (stage.order, shot.id)
+    give, where = (stage.order, shot.id), (store, database, os.environ.get("FARM_S3_ENDPOINT", ""), str(log))
     begun = time.monotonic()
     when = random.Random(seed)
     dooms = {part: when.randrange(1, plan.steps) * len(part) if kill else 0 for part in parts}
-    running = {part: start(run_pod, *give, part, store, database, str(log), dooms[part]) for part in parts}
+    running = {part: start(run_pod, *give, part, *where, dooms[part]) for part in parts}
     killed: dict[tuple[int, ...], float] = {}
     while running:
         time.sleep(0.01)
@@ -126,7 +132,7 @@ def race(stage: Stage, pods: int, store: str, folder: Path, kill: bool, seed: in
             del running[part]
             if process.exitcode == -signal.SIGKILL and part not in killed:
                 killed[part] = time.time()
-                running[part] = start(run_pod, *give, part, store, database, str(log))
+                running[part] = start(run_pod, *give, part, *where)
             elif process.exitcode != 0:
                 raise RuntimeError(f"the pod of segments {part} ended with {process.exitcode}")
     wall = time.monotonic() - begun
@@ -178,7 +184,7 @@ def s3_server(stack: ExitStack) -> str:
     import boto3
     from moto.server import ThreadedMotoServer
 
-    os.environ |= {"AWS_ACCESS_KEY_ID": "bench", "AWS_SECRET_ACCESS_KEY": "bench", "AWS_DEFAULT_REGION": "us-east-1"}
+    os.environ |= S3_KEYS
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()

@@ -29,6 +29,7 @@ from tasks.plan.types import Plan, ShotPlan
 from tasks.pod import Pod, open_pod
 from tasks.pointer import find_done
 from tasks.runs import Run, read_runs, requeue
+from tasks.settings import settings
 from tasks.take import missing_segments, silent_segments
 from tasks.waivers import load_order
 from tasks.work import segment_item, shot_item
@@ -59,7 +60,7 @@ class Patience:
 
     poll_seconds: float = 2.0
     grace_seconds: float = 60.0  # a failed child is a verdict only after nothing has moved for so long
-    settle_seconds: float = 45.0  # a crashed child is the automation's business first
+    settle_seconds: float = 45.0  # a crashed child is the automation's business first (less when grace is shorter)
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
 
@@ -118,7 +119,7 @@ def segments_of(pod: Pod, plan: Plan, shot: ShotPlan, shared: Mapping[str, Any])
     )
 
 
-def run_groups(pod: Pod, plan: Plan, groups: Sequence[Group], patience: Patience = Patience()) -> int:
+def run_groups(pod: Pod, plan: Plan, groups: Sequence[Group], patience: Patience | None = None) -> int:
     """Start a run for each child, group by group, and wait until none is missing; return how many were started."""
     parent = str(flow_run.id)
     runs: dict[UUID, Child] = {}
@@ -128,7 +129,7 @@ def run_groups(pod: Pod, plan: Plan, groups: Sequence[Group], patience: Patience
     wanted = [child for child in runs.values() if not child.again]
     for run in read_runs(list(runs)):
         revive(pod, plan, runs[run.id], run)
-    wait_for(pod, plan, runs, patience)
+    wait_for(pod, plan, runs, patience or Patience(grace_seconds=settings().grace_seconds))
     left = undone(pod, wanted)
     if left:
         names = ", ".join(child.name for child in left[:10]) + (", ..." if len(left) > 10 else "")
@@ -178,7 +179,7 @@ def wait_for(pod: Pod, plan: Plan, runs: Mapping[UUID, Child], patience: Patienc
         else:
             still_since = still_since or patience.clock()
             waited = patience.clock() - still_since
-            if waited > patience.settle_seconds:
+            if waited > min(patience.settle_seconds, patience.grace_seconds):
                 revived = [revive(pod, plan, runs[run.id], run) for run in states]
                 still_since = None if any(revived) else still_since
             if still_since and waited > patience.grace_seconds:

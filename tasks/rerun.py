@@ -16,6 +16,7 @@ from tasks.admission import judge
 from tasks.plan.types import Plan
 from tasks.pod import Pod, open_pod
 from tasks.pointer import find_done
+from tasks.reconcile import reconcile
 from tasks.runs import Run, children_of, find_runs, mark_crashed, parent_of, read_run, requeue
 from tasks.waivers import load_order, waiver_of
 from tasks.work import film_item, segment_item, shot_item
@@ -80,6 +81,28 @@ def resume_parent(parent: Run) -> str:
         return f"nothing: {len(blocking)} of its {len(children)} children are not through: {names}"
     moved = requeue(parent, "its children are through")
     return f"{parent.name} goes on" if moved else "nothing: it moved meanwhile"
+
+
+def reconcile_stored(store: str, database: str) -> list[str]:
+    """Bring the ledger up to what the store says; return what was done. Raises: StoreError, LedgerAway."""
+    with open_pod(store, database) as pod:
+        found = reconcile(pod.store, pod.ledger)
+    said = [f"{item}: winner written down" for item in found.adopted]
+    said += [f"{item}: claim ended, its worker fell silent" for item in found.expired]
+    return said + [f"{item}: store and ledger disagree, run farm fsck --repair" for item in found.unsettled]
+
+
+def reconcile_round(store: str, database: str, use_prefect: bool) -> list[str]:
+    """Do everything that a reconcile run does, whatever part of the farm is away meanwhile; return what was done."""
+    said = _attempt("the ledger", lambda: reconcile_stored(store, database))
+    return said + _attempt("the runs", reconcile_runs) if use_prefect else said
+
+
+def _attempt(what: str, action: Callable[[], list[str]]) -> list[str]:
+    try:
+        return action()
+    except Exception as exc:  # noqa: BLE001 - the next round comes in minutes
+        return [f"{what}: not looked after ({exc})"]
 
 
 def reconcile_runs(now: float | None = None) -> list[str]:

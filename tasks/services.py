@@ -14,7 +14,7 @@ from tasks.errors import ConfigError, TransientError
 from tasks.settings import settings
 
 ROOT = Path(__file__).resolve().parent.parent
-START_SECONDS = 90.0
+START_SECONDS = 300.0  # on an idle machine it takes 5; a busy one is no failure
 Tell = Callable[[str], None]
 
 
@@ -61,13 +61,14 @@ def local_farm(port: int, workers: int) -> Iterator[str]:
     started: list[subprocess.Popen[bytes]] = []
     try:
         started.append(
-            _start(["server", "start", "--host", "127.0.0.1", "--port", str(port)], env, logs / "server.log")
+            _start(["prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)], env, logs / "server.log")
         )
         _await_server(port, started[0], logs / "server.log")
         prepare_server(env, workers)
         for pool in ("farm-cpu", "farm-gpu"):
-            words = ["worker", "start", "--pool", pool, "--type", "process", "--name", f"local-{pool}"]
+            words = ["prefect", "worker", "start", "--pool", pool, "--type", "process", "--name", f"local-{pool}"]
             started.append(_start(words, env, logs / f"{pool}.log"))
+        started.append(_start(["farm", "reconcile", "--every", "60"], env, logs / "reconcile.log"))
         yield f"http://127.0.0.1:{port}"
     finally:
         for process in reversed(started):
@@ -99,7 +100,7 @@ def start_episode(server: str, episode: str, order: str, store: str, database: s
 
 def _start(words: list[str], env: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
     with log.open("ab") as file:
-        command = [sys.executable, "-m", "prefect", *words]
+        command = [sys.executable, "-m", *words]
         return subprocess.Popen(command, env=dict(env), stdout=file, stderr=file, cwd=ROOT, start_new_session=True)
 
 

@@ -6,9 +6,7 @@ from uuid import UUID
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.pod import open_pod
-from tasks.reconcile import reconcile
-from tasks.rerun import look_after, reconcile_runs
+from tasks.rerun import look_after, reconcile_runs, reconcile_stored
 
 log = logging.getLogger(__name__)
 
@@ -24,11 +22,7 @@ def look_after_run(run: str) -> str:
 @task(name="reconcile ledger", cache_policy=NO_CACHE, retries=3, retry_delay_seconds=5)
 def reconcile_ledger(store: str, database: str) -> list[str]:
     """Bring the ledger up to what the store says; return what was done."""
-    with open_pod(store, database) as pod:
-        found = reconcile(pod.store, pod.ledger)
-    said = [f"{item}: winner written down" for item in found.adopted]
-    said += [f"{item}: claim ended, its worker fell silent" for item in found.expired]
-    return said + [f"{item}: store and ledger disagree, run farm fsck --repair" for item in found.unsettled]
+    return reconcile_stored(store, database)
 
 
 @task(name="reconcile runs", cache_policy=NO_CACHE, retries=3, retry_delay_seconds=5)

@@ -1,5 +1,6 @@
 """`farm chaos`: break a farm of its own on purpose, and show that nothing is lost."""
 
+import logging
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
@@ -27,6 +28,8 @@ def chaos(
     from tasks.chaos.monkey import Menu
     from tasks.chaos.run import run_chaos
 
+    for name in ("tasks", "db"):  # every broken call is a warning, and there are thousands
+        logging.getLogger(name).setLevel(logging.ERROR)
     console = Output(as_json)
     menu = replace(
         Menu(),

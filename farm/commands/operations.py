@@ -43,6 +43,7 @@ def mount(app: typer.Typer) -> None:
         ("waive", waive),
         ("logs", logs),
         ("fsck", fsck),
+        ("reconcile", reconcile),
     ):
         app.command(name)(command)
 
@@ -177,6 +178,28 @@ def fsck(
     console.result({"findings": [asdict(finding) for finding in findings], "left": left})
     if left:
         raise typer.Exit(Exit.RENDER_FAILED)
+
+
+def reconcile(
+    every: Annotated[float, typer.Option(min=0, help="Again after so many seconds; 0: once.")] = 0.0,
+    server: Server = "",
+    store: StoreUrl = "",
+) -> None:
+    """Put right what crashes and lost events left behind: in store and ledger, and in Prefect if there is a server.
+
+    Prefect's own schedule of the reconcile deployment needs SQLAlchemy below 2.1 on its server; this needs nothing.
+    """
+    if server:
+        os.environ["PREFECT_API_URL"] = server
+    from tasks.rerun import reconcile_round
+
+    console = Output()
+    while True:
+        for line in reconcile_round(store, settings().database_url, bool(server)):
+            console.show(line)
+        if not every:
+            return
+        time.sleep(every)
 
 
 def _segments_table(one: Overview) -> Table:

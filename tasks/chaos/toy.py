@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 
 from db.records import Artifact, Behalf
-from model.exchange import plan_exchange, plan_result
+from model.exchange import plan_result
 from model.sampler import Predictions, sample_segment, select
 from model.schedule import Step, moves
 from model.windows import Window
 from tasks.attempt import Work
 from tasks.denoise import take_of
 from tasks.errors import ObjectMissing
-from tasks.exchange import StoreExchange, pack_predictions
+from tasks.exchange import pack_predictions
 from tasks.network import Bundle
 from tasks.plan.types import Plan, ShotPlan
 from tasks.pod import Pod
@@ -54,20 +54,6 @@ def expected_segments(plan: Plan, shot: ShotPlan) -> list[str]:
     last = sample_segment(ToyDenoiser(), take, 0, (sum(shares),), _Nobody())
     pieces = plan_result(take.shot, take.fusion, len(take.steps) - 1, shares, moves(take.steps))
     return [hashlib.sha256(pack_predictions(select(last, part))).hexdigest() for part in pieces]
-
-
-def silent_in(plan: Plan, shot: ShotPlan, exchange: StoreExchange) -> list[int]:
-    """Return the segments some of whose messages are not in the store."""
-    take = take_of(plan, shot, ToyPod.bundle(None, plan.profile))  # type: ignore[arg-type]
-    shares = tuple(segment.num_windows for segment in shot.segments)
-    return sorted(
-        {
-            part.segment
-            for step in take.steps[:-1]
-            for part in plan_exchange(take.shot, take.fusion, step.index, shares, moves(take.steps))
-            if part.publishes and not exchange.store.exists(exchange.key(step.index, part.segment))
-        }
-    )
 
 
 def make_picture(pod: Pod, plan: Plan, shot: ShotPlan) -> Published:

@@ -13,6 +13,7 @@ from pathlib import Path
 from db.engine import connect
 from db.errors import LedgerAway
 from db.ledger import Ledger
+from db.records import WorkItem
 from model.sampler import Predictions
 from tasks.chaos.toy import ToyDenoiser, ToyPod, make_picture, make_toy_film
 from tasks.crash import CrashPoints, NoCrash
@@ -121,12 +122,17 @@ def _finish(pod: ToyPod, order: str, share: int, shares: int, crash: CrashPoints
         for shot in plan.shots:
             _render(pod, plan, shot, share % len(shot.segments), crash)
         for shot in plan.shots:
-            if find_done(pod.store, shot_item(plan, shot)) is None:
+            if _all_done(pod, [segment_item(segment) for segment in shot.segments]):
                 with contextlib.suppress(FarmError, LedgerAway, OSError):
                     make_picture(pod, plan, shot)
-        make_toy_film(pod, plan)
-        return True
+        if _all_done(pod, [shot_item(plan, shot) for shot in plan.shots]):
+            make_toy_film(pod, plan)
+            return True
     return False
+
+
+def _all_done(pod: ToyPod, items: Sequence[WorkItem]) -> bool:
+    return all(find_done(pod.store, item) is not None for item in items)
 
 
 def _render(pod: ToyPod, plan: Plan, shot: ShotPlan, index: int, crash: CrashPoints) -> None:
