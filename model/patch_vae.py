@@ -26,7 +26,8 @@ def to_blocks(clip: Float[Tensor, "b 3 f _ _"]) -> Float[Tensor, "b k t h w"]:
     """Cut a clip into blocks of pixels; frame 0 stands four times in its own."""
     first = clip[:, :, :1].expand(-1, -1, TIME - 1, -1, -1)
     padded = torch.cat([first, clip], dim=2)
-    return rearrange(padded, "b c (t p) (h q) (w r) -> b (p q r c) t h w", p=TIME, q=SIDE, r=SIDE)
+    blocks: Tensor = rearrange(padded, "b c (t p) (h q) (w r) -> b (p q r c) t h w", p=TIME, q=SIDE, r=SIDE)
+    return blocks
 
 
 class Mix(nn.Module):
@@ -102,7 +103,8 @@ class Decoder(nn.Module):
         )[:, TIME - 1 :]
         both = torch.cat([pixels, extra], dim=2).flatten(0, 1)  # (b f, 64, h, w)
         fine = pixels + self.refine(both).unflatten(0, pixels.shape[:2])
-        return rearrange(fine, "b f (q r c) h w -> b c f (h q) (w r)", q=CELL, r=CELL, c=3)
+        frames: Tensor = rearrange(fine, "b f (q r c) h w -> b c f (h q) (w r)", q=CELL, r=CELL, c=3)
+        return frames
 
 
 class PatchVae(nn.Module):
@@ -141,11 +143,13 @@ class PatchVae(nn.Module):
         self.encoder.out.weight.mul_(0)
         for i in range(count):
             self.encoder.out.weight[i, i] = spread[i].clamp(min=0.2) / spread[i]
-        self.encoder.out.bias[:count], self.encoder.out.bias[count:] = 0, -5.0
-        self.encoder.into.bias.zero_()
-        self.decoder.into.weight[:count], self.decoder.into.bias[:count] = 0, 0
+        for layer in (self.encoder.out, self.encoder.into, self.decoder.into, self.decoder.pixels):
+            assert layer.bias is not None
+            layer.bias.zero_()
+            if layer is self.encoder.out:
+                layer.bias[count:] = -5.0
+        self.decoder.into.weight[:count] = 0
         for i in range(count):
             self.decoder.into.weight[i, i, 1, 1, 1] = 1
         self.decoder.pixels.weight.mul_(0.02)
         self.decoder.pixels.weight[:, :count] = (best[:, :count] * spread[:count])[..., None, None, None]
-        self.decoder.pixels.bias.zero_()

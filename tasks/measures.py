@@ -6,6 +6,7 @@ functions serve the ablations and the checks on every rendered segment.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import cv2
@@ -39,7 +40,7 @@ def _pixels(box: FaceBox, shape: tuple[int, ...], margin: float = 0.0) -> tuple[
 
 
 def face_crop(frame: Image, plate: Image, box: FaceBox) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return the face in a frame, found near its place by its eyes and brow, and in the plate: (SIDE, SIDE, 3), 0..1."""
+    """Return a face in a frame, found near its place by eyes and brow, and in the plate: (SIDE, SIDE, 3), 0..1."""
     x0, y0, x1, y1 = _pixels(box, plate.shape)
     upper = plate[y0 : y0 + max(4, (y1 - y0) * 6 // 10), x0:x1]
     reach_x, reach_y = max(1, round(_REACH * (x1 - x0))), max(1, round(_REACH * (y1 - y0)))
@@ -51,7 +52,7 @@ def face_crop(frame: Image, plate: Image, box: FaceBox) -> tuple[NDArray[np.floa
     shift = np.array([[1, 0, -dx], [0, 1, -dy]], np.float32)
     moved = cv2.warpAffine(frame, shift, (frame.shape[1], frame.shape[0]), borderMode=cv2.BORDER_REPLICATE)
     crops = [cv2.resize(image[y0:y1, x0:x1], (SIDE, SIDE), interpolation=cv2.INTER_AREA) for image in (moved, plate)]
-    return np.float32(crops[0]) / 255, np.float32(crops[1]) / 255
+    return crops[0].astype(np.float32) / 255, crops[1].astype(np.float32) / 255
 
 
 def probe_features(frame: Image, plate: Image, box: FaceBox) -> NDArray[np.float32]:
@@ -65,7 +66,7 @@ def fit_probe(features: NDArray[np.float32], targets: Signal, emotions: tuple[st
     """Fit a probe by ridge regression: features (s, n), targets (s, 2 + emotions)."""
     gram = features @ features.T  # fewer samples than features: solve on the samples' side
     dual = np.linalg.solve(gram + ridge * np.eye(len(gram), dtype=np.float32), targets.astype(np.float32))
-    return Probe(features.T @ dual, emotions)
+    return Probe(np.asarray(features.T @ dual, np.float32), emotions)
 
 
 def probe_face(frames: Image, plate: Image, box: FaceBox, probe: Probe) -> Signal:
@@ -108,7 +109,9 @@ def lip_sync(mouth: Signal, envelope: Signal, most_frames: int = 6) -> LipSync:
     """Compare a mouth with its stem's envelope over lags; chance from the envelope turned by random amounts."""
 
     def at(lag: int, track: Signal) -> float:
-        return correlation(mouth[max(0, lag) : len(mouth) + min(0, lag)], track[max(0, -lag) : len(track) - max(0, lag)])
+        return correlation(
+            mouth[max(0, lag) : len(mouth) + min(0, lag)], track[max(0, -lag) : len(track) - max(0, lag)]
+        )
 
     lags = range(-most_frames, most_frames + 1)
     best = max(lags, key=lambda lag: at(lag, envelope))
@@ -126,12 +129,14 @@ def identity_error(frames: Image, plate: Image, box: FaceBox) -> float:
     """Return the mean colour error of a face's usual look (median over frames) against a plate, 0..1."""
     x0, y0, x1, y1 = _pixels(box, plate.shape)
     usual = np.median(frames[:, y0:y1, x0:x1], axis=0)
-    return float(np.abs(cv2.blur(usual, (5, 5)) - cv2.blur(plate[y0:y1, x0:x1].astype(np.float64), (5, 5))).mean() / 255)
+    return float(
+        np.abs(cv2.blur(usual, (5, 5)) - cv2.blur(plate[y0:y1, x0:x1].astype(np.float64), (5, 5))).mean() / 255
+    )
 
 
 def steps_between_frames(frames: Image) -> Signal:
     """Return the mean absolute change from each frame to the next, 0..1: (f - 1,)."""
-    return np.array([np.abs(b.astype(np.int16) - a).mean() / 255 for a, b in zip(frames[:-1], frames[1:], strict=True)])
+    return np.array([np.abs(b.astype(np.int16) - a).mean() / 255 for a, b in pairwise(frames)])
 
 
 def seam_ratio(frames: Image, seam_latents: Sequence[int]) -> float:
@@ -140,7 +145,7 @@ def seam_ratio(frames: Image, seam_latents: Sequence[int]) -> float:
     A seam at latent l is the step into its first frame, 4l - 3.
     """
     change = steps_between_frames(frames)
-    seams = {4 * latent - 4 for latent in seam_latents if 0 < latent}
+    seams = {4 * latent - 4 for latent in seam_latents if latent > 0}
     boundaries = range(0, len(change), 4)
     at = [change[i] for i in boundaries if i in seams]
     other = [change[i] for i in boundaries if i not in seams and i > 0]
@@ -172,7 +177,9 @@ def flicker(frames: Image, boxes: Sequence[FaceBox]) -> float:
     """Return the mean second difference over time outside the characters, 0..1: shimmer, not slow change."""
     free = outside(frames.shape[1:3], boxes)
     still = frames[:, free].astype(np.float32)
-    return float(np.abs(still[2:] - 2 * still[1:-1] + still[:-2]).mean() / 255) if free.any() and len(still) > 2 else 0.0
+    return (
+        float(np.abs(still[2:] - 2 * still[1:-1] + still[:-2]).mean() / 255) if free.any() and len(still) > 2 else 0.0
+    )
 
 
 def save_probe(probe: Probe, file: Any) -> None:

@@ -35,7 +35,9 @@ def smooth(points: "Points | list[tuple[float, float]]", closed: bool = True, de
         around = np.concatenate([2 * knots[:1] - knots[1:2], knots, 2 * knots[-1:] - knots[-2:-1]])
     share = (np.arange(detail) / detail)[None, :, None]
     a, b, c, d = (around[i : len(around) - 3 + i, None, :] for i in range(4))
-    curve = 0.5 * (2 * b + (c - a) * share + (2 * a - 5 * b + 4 * c - d) * share**2 + (3 * b - a - 3 * c + d) * share**3)
+    curve = 0.5 * (
+        2 * b + (c - a) * share + (2 * a - 5 * b + 4 * c - d) * share**2 + (3 * b - a - 3 * c + d) * share**3
+    )
     curve = curve.reshape(-1, 2)
     return curve if closed else np.concatenate([curve, knots[-1:]])
 

@@ -97,7 +97,8 @@ def draw_example(seed: int, sessions: list[Session], silences: list[Session], en
     fps = float(rng.choice([25.0, 12.5, 24.0, 30.0], p=[0.88, 0.06, 0.03, 0.03]))
     knobs = rng.uniform(0, 1, 2) if rng.random() < 0.5 else np.full(2, 0.5)
     plate_seed = hash_seed(seed, 52) % _HELD_FOR_TESTS
-    acting, voices = [], []
+    acting: list[Acting] = []
+    voices: list[dict[str, Any]] = []
     for speaks in _speakers(rng, count):
         session = (sessions if speaks else silences)[int(rng.integers(len(sessions if speaks else silences)))]
         start = int(rng.integers(0, int(_SESSION_SECONDS * fps) - FRAMES - 8))
@@ -110,7 +111,9 @@ def draw_example(seed: int, sessions: list[Session], silences: list[Session], en
             draw_portrait(hash_seed(seed, 53, len(voices)) % _HELD_FOR_TESTS, i, mood.emotion, size=EMOTION_SIDE)
             for i, mood in enumerate(acting[-1].moods)
         ]
-        voices.append({"windows": windows.clone(), "strength": strength, "pictures": torch.from_numpy(np.stack(pictures))})
+        voices.append(
+            {"windows": windows.clone(), "strength": strength, "pictures": torch.from_numpy(np.stack(pictures))}
+        )
     light = str(rng.choice(list(LIGHTS))) if rng.random() < 0.12 else ""
     dye = str(rng.choice(list(DYES))) if rng.random() < 0.1 else ""
     spec = ClipSpec(plate_seed, tuple(acting), fps, light, dye)

@@ -23,9 +23,11 @@ def turned(points: Points, face: Expression, depth: float = 1.0) -> Points:
 
 def draw_body(at: Frame, who: Identity) -> None:
     """Draw neck-down clothes; the body stands still while the head moves."""
-    shoulders = smooth([(-0.4, 1.16), (-1.0, 1.34), (-1.36, 1.8), (-1.5, 3.6), (1.5, 3.6), (1.36, 1.8), (1.0, 1.34), (0.4, 1.16)])
+    shoulders = smooth(
+        [(-0.4, 1.16), (-1.0, 1.34), (-1.36, 1.8), (-1.5, 3.6), (1.5, 3.6), (1.36, 1.8), (1.0, 1.34), (0.4, 1.16)]
+    )
     at.fill(shoulders, who.cloth)
-    dark, light = mix(who.cloth, ink(who.cloth), 0.3), mix(who.cloth, WHITE, 0.35)
+    dark = mix(who.cloth, ink(who.cloth), 0.3)
     if who.cloth_style == "stripes":
         for top in (1.62, 2.02, 2.42):
             half = 1.2 if top < 1.8 else 1.32
@@ -47,11 +49,23 @@ def draw_neck(at: Frame, head: Frame, who: Identity) -> None:
     at.fill(smooth([(-0.3 + shift, 0.6), (-0.3, 1.2), (0.0, 1.44), (0.3, 1.2), (0.3 + shift, 0.6)]), shade, 0.05)
     if who.cloth_style == "collar":
         for side in (-1, 1):
-            at.fill(np.array([(side * 0.04, 1.52), (side * 0.36, 1.1), (side * 0.66, 1.36), (side * 0.42, 1.66)]), WHITE, 0.05)
+            at.fill(
+                np.array([(side * 0.04, 1.52), (side * 0.36, 1.1), (side * 0.66, 1.36), (side * 0.42, 1.66)]),
+                WHITE,
+                0.05,
+            )
     elif who.cloth_style == "turtleneck":
-        at.fill(smooth([(-0.4, 1.02), (0, 1.1), (0.4, 1.02), (0.46, 1.36), (0, 1.46), (-0.46, 1.36)]), mix(who.cloth, WHITE, 0.2), 0.05)
+        at.fill(
+            smooth([(-0.4, 1.02), (0, 1.1), (0.4, 1.02), (0.46, 1.36), (0, 1.46), (-0.46, 1.36)]),
+            mix(who.cloth, WHITE, 0.2),
+            0.05,
+        )
     elif who.cloth_style in ("tee", "stripes"):
-        at.line(smooth([(-0.42, 1.17), (-0.2, 1.42), (0.2, 1.42), (0.42, 1.17)], closed=False), mix(who.cloth, ink(who.cloth), 0.35), 0.09)
+        at.line(
+            smooth([(-0.42, 1.17), (-0.2, 1.42), (0.2, 1.42), (0.42, 1.17)], closed=False),
+            mix(who.cloth, ink(who.cloth), 0.35),
+            0.09,
+        )
 
 
 def draw_head(at: Frame, who: Identity, face: Expression) -> None:
@@ -66,7 +80,10 @@ def draw_head(at: Frame, who: Identity, face: Expression) -> None:
     at.fill(head_outline(who), who.skin)
     if who.beard:
         chin = [(-0.99, 0.2), (-0.8, 0.3), (-0.52, 0.42), (0.0, 0.36), (0.52, 0.42), (0.8, 0.3), (0.99, 0.2)]
-        lower = [(x * (who.head_width + 0.02), y) for x, y in [(0.9, 0.62), (0.56, 0.98), (0.0, 1.14), (-0.56, 0.98), (-0.9, 0.62)]]
+        lower = [
+            (x * (who.head_width + 0.02), y)
+            for x, y in [(0.9, 0.62), (0.56, 0.98), (0.0, 1.14), (-0.56, 0.98), (-0.9, 0.62)]
+        ]
         at.fill(smooth(np.array([(x * who.head_width, y) for x, y in chin] + lower)), who.hair)
     pink = mix(who.skin, (238, 104, 104), 0.22 + 0.38 * float(np.clip(face.blush, 0, 1.3)))
     if not who.beard:
@@ -105,7 +122,11 @@ def draw_eye(at: Frame, who: Identity, face: Expression, side: int) -> None:
     if face.eye_open > 0.12:
         at.fill(shape, WHITE, 0.03, mix(who.skin, line, 0.6))
         gaze_x, gaze_y = 0.24 * face.gaze_x + 0.1 * face.yaw, 0.2 * face.gaze_y
-        for size, colour in ((who.iris, ink(who.eye, 0.55)), (who.iris * 0.86, who.eye), (who.iris * 0.5 * face.pupil, (30, 22, 38))):
+        for size, colour in (
+            (who.iris, ink(who.eye, 0.55)),
+            (who.iris * 0.86, who.eye),
+            (who.iris * 0.5 * face.pupil, (30, 22, 38)),
+        ):
             ring = ellipse(gaze_x, gaze_y, size, size * 1.05, 22)
             floor = np.interp(ring[:, 0], xs, bottom) - 0.02
             ceiling = np.interp(ring[:, 0], xs, top) + 0.02

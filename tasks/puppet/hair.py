@@ -34,9 +34,39 @@ def draw_back_hair(at: Frame, who: Identity) -> None:
     wide, dark = who.head_width, mix(who.hair, ink(who.hair), 0.3)
     side = -1.0 if who.flip else 1.0
     if who.hair_style == "bob":
-        at.fill(smooth([(0, -1.24), (0.86, -1.0), (1.2 * wide, -0.1), (1.22 * wide, 0.7), (0.7, 0.96), (-0.7, 0.96), (-1.22 * wide, 0.7), (-1.2 * wide, -0.1), (-0.86, -1.0)]), dark)
+        at.fill(
+            smooth(
+                [
+                    (0, -1.24),
+                    (0.86, -1.0),
+                    (1.2 * wide, -0.1),
+                    (1.22 * wide, 0.7),
+                    (0.7, 0.96),
+                    (-0.7, 0.96),
+                    (-1.22 * wide, 0.7),
+                    (-1.2 * wide, -0.1),
+                    (-0.86, -1.0),
+                ]
+            ),
+            dark,
+        )
     elif who.hair_style == "long":
-        at.fill(smooth([(0, -1.24), (0.88, -1.0), (1.2 * wide, -0.1), (1.26 * wide, 1.0), (1.1, 1.9), (-1.1, 1.9), (-1.26 * wide, 1.0), (-1.2 * wide, -0.1), (-0.88, -1.0)]), dark)
+        at.fill(
+            smooth(
+                [
+                    (0, -1.24),
+                    (0.88, -1.0),
+                    (1.2 * wide, -0.1),
+                    (1.26 * wide, 1.0),
+                    (1.1, 1.9),
+                    (-1.1, 1.9),
+                    (-1.26 * wide, 1.0),
+                    (-1.2 * wide, -0.1),
+                    (-0.88, -1.0),
+                ]
+            ),
+            dark,
+        )
     elif who.hair_style == "bun":
         at.fill(ellipse(0.0, -1.26, 0.4, 0.36), who.hair)
         at.fill(ellipse(0.0, -0.3, 1.04 * wide, 0.86), dark)
@@ -45,10 +75,33 @@ def draw_back_hair(at: Frame, who: Identity) -> None:
         for turn in angle:
             at.fill(ellipse(1.06 * wide * np.cos(turn), -0.3 - 0.86 * np.sin(turn), 0.34, 0.34, 14), dark)
     elif who.hair_style == "ponytail":
-        at.fill(smooth([(side * 0.5, -1.0), (side * 1.2, -0.9), (side * 1.5, -0.1), (side * 1.34, 0.9), (side * 1.08, 0.5), (side * 1.0, -0.2)]), dark)
+        at.fill(
+            smooth(
+                [
+                    (side * 0.5, -1.0),
+                    (side * 1.2, -0.9),
+                    (side * 1.5, -0.1),
+                    (side * 1.34, 0.9),
+                    (side * 1.08, 0.5),
+                    (side * 1.0, -0.2),
+                ]
+            ),
+            dark,
+        )
     elif who.hair_style == "pigtails":
         for sign in (-1, 1):
-            at.fill(smooth([(sign * 0.9, -0.6), (sign * 1.4, -0.62), (sign * 1.62, 0.0), (sign * 1.36, 0.62), (sign * 1.08, 0.1)]), who.hair)
+            at.fill(
+                smooth(
+                    [
+                        (sign * 0.9, -0.6),
+                        (sign * 1.4, -0.62),
+                        (sign * 1.62, 0.0),
+                        (sign * 1.36, 0.62),
+                        (sign * 1.08, 0.1),
+                    ]
+                ),
+                who.hair,
+            )
     elif who.hair_style in ("short", "spiky", "beanie"):
         at.fill(ellipse(0.0, -0.2, 1.05 * wide, 0.8), dark)
 
@@ -89,8 +142,40 @@ def draw_front_hair(at: Frame, who: Identity, face: Expression) -> None:
         arc = smooth([(lean * 0.3, -0.93), (lean * 0.52, -0.86), (lean * 0.68, -0.7)], closed=False)
         at.line(arc + [0.08 * face.yaw, 0.0], mix(who.hair, (255, 255, 255), 0.42), 0.09)
     if who.hair_style == "beanie":
-        at.fill(smooth([(-1.06, -0.42), (-0.96, -0.92), (-0.5, -1.3), (0, -1.38), (0.5, -1.3), (0.96, -0.92), (1.06, -0.42), (0.5, -0.54), (0, -0.58), (-0.5, -0.54)]), who.accent)
-        at.fill(smooth([(-1.1, -0.3), (-1.08, -0.56), (-0.5, -0.7), (0, -0.74), (0.5, -0.7), (1.08, -0.56), (1.1, -0.3), (0.5, -0.42), (0, -0.46), (-0.5, -0.42)]), mix(who.accent, (255, 255, 255), 0.35))
+        at.fill(
+            smooth(
+                [
+                    (-1.06, -0.42),
+                    (-0.96, -0.92),
+                    (-0.5, -1.3),
+                    (0, -1.38),
+                    (0.5, -1.3),
+                    (0.96, -0.92),
+                    (1.06, -0.42),
+                    (0.5, -0.54),
+                    (0, -0.58),
+                    (-0.5, -0.54),
+                ]
+            ),
+            who.accent,
+        )
+        at.fill(
+            smooth(
+                [
+                    (-1.1, -0.3),
+                    (-1.08, -0.56),
+                    (-0.5, -0.7),
+                    (0, -0.74),
+                    (0.5, -0.7),
+                    (1.08, -0.56),
+                    (1.1, -0.3),
+                    (0.5, -0.42),
+                    (0, -0.46),
+                    (-0.5, -0.42),
+                ]
+            ),
+            mix(who.accent, (255, 255, 255), 0.35),
+        )
     if who.hair_style in ("bob", "pigtails") and who.earrings:
         for sign in (-1, 1):
             at.fill(smooth([(0.5, -0.92), (0.5 + sign * 0.26, -1.1), (0.5 + sign * 0.26, -0.78)]), who.accent, 0.045)

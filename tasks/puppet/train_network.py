@@ -43,16 +43,17 @@ class Recipe:
     """What the shipped network was trained with."""
 
     stages: tuple[Stage, ...] = (
-        Stage(2000, 12, 10, (9, 9, 7, 5)),
-        Stage(2600, 5, 0, (9, 9, 9, 5, 7, 11, 13)),
+        Stage(1800, 12, 10, (9, 9, 7, 5)),
+        Stage(2150, 5, 0, (9, 9, 9, 5, 7, 11, 13)),
+        Stage(4900, 12, 10, (9, 9, 7, 5), 0.15),
     )
     rate: float = 1.5e-3
     warmup: int = 100
-    tail: float = 0.6  # share of the steps from which the rate falls
+    tail: float = 0.62  # share of the steps from which the rate falls
     no_audio: float = 0.06
     no_emotion: float = 0.1
-    face_weight: float = 2.0
-    mouth_weight: float = 4.0
+    face_weight: float = 3.0
+    mouth_weight: float = 8.0
     average: float = 0.998
     seed: int = 0
     save_seconds: float = 60.0
@@ -119,7 +120,8 @@ def cut_item(example: dict[str, Any], rng: Generator, stage: Stage, latents: int
         )  # fmt: skip
     text = hash_text(example["prompt"], PUPPET.text_width)
     conditions = Conditions(
-        text=text.states, text_mask=text.mask, pooled=text.pooled, reference=example["plate"].float()[:, None][:, *window],
+        text=text.states, text_mask=text.mask, pooled=text.pooled,
+        reference=example["plate"].float()[:, None][:, *window],
         voices=tuple(voices), motion_exp=torch.full((4,), 60.0 * example["expression"]),
         motion_pose=torch.full((4,), 50.0 * example["head"]), fps=float(example["fps"]),
     )  # fmt: skip
@@ -135,7 +137,8 @@ def flow_loss(network: Any, items: list[Item], rng: Generator, noise: Tensor) ->
     mixed = (1 - share) * clean + share * noise
     with torch.autocast("cpu", dtype=torch.bfloat16):
         velocity = network(mixed, 1000 * sigma, [item.conditions for item in items], TRAINING)
-    return (weight * (velocity.float() - (noise - clean)) ** 2).mean() / weight.mean()
+    loss: Tensor = (weight * (velocity.float() - (noise - clean)) ** 2).mean() / weight.mean()
+    return loss
 
 
 def matrix_attention(q: Tensor, k: Tensor, v: Tensor, layout: Layout) -> Tensor:
@@ -165,8 +168,8 @@ class Examples:
         return self.items
 
 
-def batches(pool: Examples, recipe: Recipe, first_step: int) -> Iterator[tuple[int, Stage, list[Item], Generator]]:
-    """Yield (step, stage, items, generator) from a step on; a step's draw depends on its number and the pool."""
+def batches(pool: Examples, recipe: Recipe, first_step: int) -> Iterator[tuple[int, list[Item], Generator]]:
+    """Yield (step, items, generator) from a step on; a step's draw depends on its number and the pool."""
     examples = pool.refresh()
     for step in range(first_step, recipe.stages[-1].until_step):
         examples = pool.refresh() if step % 100 == 0 else examples
@@ -176,7 +179,7 @@ def batches(pool: Examples, recipe: Recipe, first_step: int) -> Iterator[tuple[i
             stage = replace(stage, batch=max(1, 5 * stage.batch // 12), cells=0)
         latents = int(rng.choice(stage.latents))
         chosen = rng.integers(len(examples), size=stage.batch)
-        yield step, stage, [cut_item(examples[i], rng, stage, latents, recipe) for i in chosen], rng
+        yield step, [cut_item(examples[i], rng, stage, latents, recipe) for i in chosen], rng
 
 
 def rate_at(step: int, recipe: Recipe) -> float:
@@ -191,10 +194,13 @@ def train_network(folder: Path, pool: Examples, recipe: Recipe, config: NetworkC
     network = initialise_(VideoTransformer(config), torch.Generator().manual_seed(recipe.seed))
     if config.emotion:
         for block in network.emotion_blocks:
-            block.gamma.data.fill_(0.3)  # trained from the start here, not added to a finished network
+            # trained from the start here, and held: a gate that learns closes before its branch has learnt to help
+            block.gamma.data.fill_(0.5)
+            block.gamma.requires_grad_(False)
     average = VideoTransformer(config)
     average.load_state_dict(network.state_dict())
-    optimiser = torch.optim.AdamW(network.parameters(), lr=recipe.rate, betas=(0.9, 0.98), weight_decay=0.01)
+    learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    optimiser = torch.optim.AdamW(learning, lr=recipe.rate, betas=(0.9, 0.98), weight_decay=0.01)
     file, first = folder / "network.pt", 0
     if file.exists():
         state = torch.load(file, weights_only=True)
@@ -203,7 +209,7 @@ def train_network(folder: Path, pool: Examples, recipe: Recipe, config: NetworkC
         optimiser.load_state_dict(state["optimiser"])
         first = state["step"]
     begun, saved, recent = time.monotonic(), time.monotonic(), []
-    for step, stage, items, rng in batches(pool, recipe, first):
+    for step, items, rng in batches(pool, recipe, first):
         for group in optimiser.param_groups:
             group["lr"] = rate_at(step, recipe)
         noise = torch.from_numpy(rng.standard_normal((len(items), *items[0].latents.shape), dtype=np.float32))
@@ -216,8 +222,15 @@ def train_network(folder: Path, pool: Examples, recipe: Recipe, config: NetworkC
         recent.append(loss.item())
         if step % 50 == 49:
             seconds, mean = round(time.monotonic() - begun, 1), round(float(np.mean(recent[-50:])), 4)
-            append_line(folder / "network.jsonl", {"step": step + 1, "loss": mean, "examples": len(pool.items), "seconds": seconds})
+            append_line(
+                folder / "network.jsonl",
+                {"step": step + 1, "loss": mean, "examples": len(pool.items), "seconds": seconds},
+            )
         if time.monotonic() - saved > recipe.save_seconds or step + 1 == recipe.stages[-1].until_step:
-            state = {"network": network.state_dict(), "average": average.state_dict(), "optimiser": optimiser.state_dict()}
+            state = {
+                "network": network.state_dict(),
+                "average": average.state_dict(),
+                "optimiser": optimiser.state_dict(),
+            }
             save_whole({**state, "step": step + 1, "recipe": asdict(recipe)}, file)
             saved = time.monotonic()

@@ -53,10 +53,13 @@ def draw_speaker(seed: int) -> Speaker:
     )  # fmt: skip
 
 
-def _phones(rng: Generator, voice: Speaker, seconds: float) -> list[tuple[float, float, float, float, tuple[float, ...]]]:
+def _phones(
+    rng: Generator, voice: Speaker, seconds: float
+) -> list[tuple[float, float, float, float, tuple[float, ...]]]:
     """Return (seconds, voiced, noise, noise centre, formants) of phrases with pauses."""
     names, vowels = list(_CONSONANTS), list(_VOWELS)
-    found, total, formants = [], 0.0, _VOWELS["uh"]
+    found: list[tuple[float, float, float, float, tuple[float, ...]]] = []
+    total, formants = 0.0, _VOWELS["uh"]
     while total < seconds:
         pause = float(rng.choice([rng.uniform(0.12, 0.5), rng.uniform(0.5, 1.6)]))
         found.append((pause, 0.0, 0.0, 1000.0, formants))
@@ -111,7 +114,11 @@ def speak(seed: int, seconds: float, voice: Speaker | None = None) -> Samples:
     points, count = len(track), int(seconds * RATE)
     times = np.arange(points)
     wander = np.cumsum(rng.normal(0, 1, points)) * 0.004
-    melody = voice.melody * np.sin(2 * np.pi * times * _HOP / RATE * rng.uniform(0.35, 0.8) + rng.uniform(0, 6)) + wander - wander.mean()
+    melody = (
+        voice.melody * np.sin(2 * np.pi * times * _HOP / RATE * rng.uniform(0.35, 0.8) + rng.uniform(0, 6))
+        + wander
+        - wander.mean()
+    )
     pitch = voice.pitch * np.exp(np.clip(melody, -0.6, 0.6)) * (0.92 + 0.14 * track[:, 0])
     places = np.arange(count) / _HOP
     phase = 2 * np.pi * np.cumsum(np.interp(places, times, pitch)) / RATE
@@ -122,12 +129,14 @@ def speak(seed: int, seconds: float, voice: Speaker | None = None) -> Samples:
     for k, harmonic in enumerate(harmonics):
         sound += np.interp(places, times, gains[:, k]) * np.sin(harmonic * phase + 0.7 * k * k)
     noise = rng.normal(0, 1, count)
-    low, high = (sosfilt(butter(2, band, "bandpass", fs=RATE, output="sos"), noise) for band in ((600, 3000), (2800, 7600)))
+    low, high = (
+        sosfilt(butter(2, band, "bandpass", fs=RATE, output="sos"), noise) for band in ((600, 3000), (2800, 7600))
+    )
     share = np.clip((np.interp(places, times, track[:, 2]) - 1500) / 3000, 0, 1)
     hiss = np.interp(places, times, track[:, 1])
     breath = voice.breath * np.interp(places, times, track[:, 0])
     sound = sound / (np.abs(sound).max() + 1e-9) + 1.4 * hiss * (share * high + (1 - share) * low) + breath * low
-    return 0.5 * sound / (np.abs(sound).max() + 1e-9)
+    return np.asarray(0.5 * sound / (np.abs(sound).max() + 1e-9))
 
 
 def level_of(samples: Samples) -> float:
@@ -182,7 +191,9 @@ def augment(samples: Samples, rng: Generator) -> Samples:
         share = rng.uniform(-0.6, 1.2)
         sound = sound + share * sosfilt(tone, sound)
     if rng.random() < 0.25:
-        sound = sosfilt(butter(3, (rng.uniform(60, 300), rng.uniform(3300, 7500)), "bandpass", fs=RATE, output="sos"), sound)
+        sound = sosfilt(
+            butter(3, (rng.uniform(60, 300), rng.uniform(3300, 7500)), "bandpass", fs=RATE, output="sos"), sound
+        )
     if rng.random() < 0.8:
         noise = rng.normal(0, 1, len(samples))
         colour = sosfilt(butter(1, rng.uniform(100, 6000), "lowpass", fs=RATE, output="sos"), noise)

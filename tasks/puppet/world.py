@@ -52,7 +52,11 @@ def face_box(stand: Stand, who: Identity, size: tuple[int, int]) -> FaceBox:
 
 
 def draw_frame(
-    background: Image, cast: tuple[Identity, ...], places: tuple[Stand, ...], faces: tuple[Expression, ...], scale: int = 2
+    background: Image,
+    cast: tuple[Identity, ...],
+    places: tuple[Stand, ...],
+    faces: tuple[Expression, ...],
+    scale: int = 2,
 ) -> Image:
     """Draw characters over a background that is `scale` times the picture: (h·s, w·s, 3) to (h, w, 3)."""
     canvas = background.copy()
@@ -61,7 +65,9 @@ def draw_frame(
         unit = place.unit * height
         x, y = place.x * width, place.y * height
         body = Frame(canvas, x + 0.03 * unit * face.yaw, y + 0.12 * unit * face.bob, unit)
-        head = Frame(canvas, x + 0.12 * unit * face.yaw + 0.5 * unit * np.sin(face.roll), y + unit * face.bob, unit, face.roll)
+        head = Frame(
+            canvas, x + 0.12 * unit * face.yaw + 0.5 * unit * np.sin(face.roll), y + unit * face.bob, unit, face.roll
+        )
         draw_character(body, head, who, face)
     return np.asarray(cv2.resize(canvas, (width // scale, height // scale), interpolation=cv2.INTER_AREA), np.uint8)
 

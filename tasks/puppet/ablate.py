@@ -1,0 +1,350 @@
+"""The paper's claims, measured on the small network: one table, and contact sheets beside the numbers.
+
+Identities, backgrounds and voices here were never trained on. Directions are asserted in tests on a subset.
+"""
+
+import time
+import wave
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from model.denoiser import build_denoiser
+from model.noise import shot_noise
+from model.sampler import Take, sample
+from model.schedule import ScheduleConfig, plan_steps
+from model.vae import decode_frames, to_pixels
+from model.windows import FusionConfig, plan_windows, shot_latents
+from tasks import measures
+from tasks.profiles import PROFILES, puppet_folder
+from tasks.puppet.expression import EMOTIONS
+from tasks.puppet.fusions import motion_frames, overlap_blend
+from tasks.puppet.perform import Film, Parts, Performance, Role, conditions_of, perform
+from tasks.puppet.voices import RATE, mouth_track, normalise_level
+from tasks.puppet.weights import load_parts
+from tasks.puppet.world import draw_plate
+
+HELD_OUT = 1 << 41  # plates from here on were never trained on
+VOICES = Path(__file__).resolve().parents[2] / "examples" / "pilot" / "audio" / "lines"
+FRAMES = 65
+Samples = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table."""
+
+    group: str
+    name: str
+    values: dict[str, float]
+
+    def __str__(self) -> str:
+        figures = "  ".join(f"{name} {value:.3f}" for name, value in self.values.items())
+        return f"{self.group:9} {self.name:34} {figures}"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What every ablation works with."""
+
+    parts: Parts
+    probe: measures.Probe
+    voices: tuple[Samples, ...]
+    cases: int
+    out: Path | None
+
+
+def read_wav(path: Path) -> Samples:
+    """Return a 16 kHz mono file's samples."""
+    with wave.open(str(path)) as file:
+        return np.frombuffer(file.readframes(file.getnframes()), "<i2") / 32768
+
+
+def open_stage(cases: int, out: Path | None = None, frames: int = FRAMES) -> Stage:
+    """Load the shipped weights and the recorded voices that they are measured with."""
+    folder = puppet_folder()
+    parts = Parts(*load_parts(folder, PROFILES["puppet"].network, torch.device("cpu")))
+    voices = tuple(stretch(read_wav(file), frames) for file in sorted(VOICES.glob("*.wav")))
+    return Stage(parts, measures.load_probe(folder / "probe.npz"), voices, cases, out)
+
+
+def stretch(samples: Samples, frames: int) -> Samples:
+    """Return a track of exactly so many frames at 25 fps, repeated if it is too short."""
+    length = frames * RATE // 25
+    return np.resize(samples, length)
+
+
+def silence(frames: int = FRAMES) -> Samples:
+    """Return a silent track."""
+    return np.zeros(frames * RATE // 25)
+
+
+def envelope(samples: Samples, frames: int) -> NDArray[np.float64]:
+    """Return how loud the speech band is at every frame: what a mouth should follow."""
+    return mouth_track(normalise_level(samples), 25.0, frames)[:, 0]
+
+
+def mouths(film: Film, stage: Stage) -> list[NDArray[np.float64]]:
+    """Return the openness of every mouth."""
+    return [measures.mouth_signal(film.frames, film.plate, box, stage.probe) for box in film.boxes]
+
+
+def keep_sheet(stage: Stage, name: str, films: list[Film], columns: int = 8) -> None:
+    """Write a contact sheet: a row a film, the plate first."""
+    if stage.out is None:
+        return
+    rows = []
+    for film in films:
+        picks = np.linspace(4, len(film.frames) - 1, columns).astype(int)
+        rows.append(np.concatenate([film.plate, *(film.frames[i] for i in picks)], axis=1))
+    stage.out.mkdir(parents=True, exist_ok=True)
+    sheet = np.concatenate(rows)
+    cv2.imwrite(str(stage.out / f"{name}.png"), sheet[:, :, ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])
+
+
+def _mean_rows(group: str, name: str, found: list[dict[str, float]]) -> Row:
+    return Row(group, name, {key: float(np.mean([one[key] for one in found])) for key in found[0]})
+
+
+def duet(case: int, stage: Stage, **changes: object) -> Performance:
+    """Return a plate of two where the left one speaks."""
+    roles = (Role(stage.voices[case % len(stage.voices)], "neutral"), Role(silence(), "neutral"))
+    play = Performance(HELD_OUT + case, roles, FRAMES, noise_seed=case)
+    return replace(play, **changes)  # type: ignore[arg-type]
+
+
+def speech_figures(film: Film, heard: Samples, stage: Stage) -> dict[str, float]:
+    """Return activity and correlation with one stem of the first two faces."""
+    track = envelope(heard, len(film.frames))
+    first, second = mouths(film, stage)[:2]
+    sync = measures.lip_sync(first, track)
+    return {
+        "active A": measures.activity(first), "active B": measures.activity(second),
+        "corr A": measures.correlation(first, track), "corr B": measures.correlation(second, track),
+        "lag": float(sync.lag_frames), "chance": sync.chance_95,
+    }  # fmt: skip
+
+
+def masks(stage: Stage) -> Iterator[Row]:
+    """Fig. 7b: the voice acts where its mask is."""
+    films = []
+    for name, changes in (
+        ("mask on the speaker", {}),
+        ("mask moved to the other", {"mask_order": (1, 0)}),
+        ("no mask", {"masked": False}),
+    ):
+        found = []
+        for case in range(stage.cases):
+            play = duet(case, stage, **changes)
+            film = perform(play, stage.parts)
+            found.append(speech_figures(film, play.roles[0].samples, stage))
+            films += [film] if case == 0 else []
+        yield _mean_rows("masks", name, found)
+    keep_sheet(stage, "masks", films)
+
+
+def casts(stage: Stage) -> Iterator[Row]:
+    """Both speaking, and three in a picture."""
+    films = []
+    for name, count, speaking in (
+        ("both speak", 2, (0, 1)),
+        ("three, one speaks", 3, (1,)),
+        ("three, all speak", 3, (0, 1, 2)),
+    ):
+        found = []
+        for case in range(stage.cases):
+            voices = [stage.voices[(case + k) % len(stage.voices)] for k in range(count)]
+            roles = tuple(Role(voices[k] if k in speaking else silence(), "neutral") for k in range(count))
+            film = perform(Performance(HELD_OUT + 50 + case, roles, FRAMES, noise_seed=case), stage.parts)
+            tracks, moving = [envelope(voices[k], FRAMES) for k in speaking], mouths(film, stage)
+            table = measures.crosstalk([moving[k] for k in speaking], tracks)
+            quiet = [measures.activity(m) for k, m in enumerate(moving) if k not in speaking]
+            other = table[~np.eye(len(table), dtype=bool)]
+            found.append({
+                "own corr": float(np.diag(table).mean()), "others corr": float(other.mean()) if other.size else 0.0,
+                "active": float(np.mean([measures.activity(moving[k]) for k in speaking])),
+                "quiet": float(np.mean(quiet)) if quiet else 0.0,
+            })  # fmt: skip
+            films += [film] if case == 0 else []
+        yield _mean_rows("casts", name, found)
+    keep_sheet(stage, "casts", films)
+
+
+def emotions(stage: Stage) -> Iterator[Row]:
+    """Fig. 7a: emotion read back with the module, without it, and at half strength; identity stays."""
+    films = []
+    for name, strength in (("picture of somebody else", 1.0), ("half strength", 0.5), ("module off", 0.0)):
+        right, own, other = [], [], []
+        for case in range(stage.cases):
+            for index, emotion in enumerate(EMOTIONS):
+                role = Role(stage.voices[case % len(stage.voices)], emotion if strength else "", max(strength, 0.01))
+                film = perform(Performance(HELD_OUT + 100 + case, (role,), 33, noise_seed=index), stage.parts)
+                right.append(measures.emotion_of(film.frames, film.plate, film.boxes[0], stage.probe) == emotion)
+                own.append(measures.identity_error(film.frames, film.plate, film.boxes[0]))
+                stranger = draw_plate(HELD_OUT + 170 + case + index, 1)[0]
+                other.append(measures.identity_error(film.frames, stranger, film.boxes[0]))
+                films += [film] if case == 0 and strength == 1.0 else []
+        yield Row(
+            "emotion",
+            name,
+            {"read back": float(np.mean(right)), "own face": float(np.mean(own)), "a stranger": float(np.mean(other))},
+        )
+    keep_sheet(stage, "emotion", films)
+
+
+def long_takes(stage: Stage, frames: int = 161) -> Iterator[Row]:
+    """Algorithm 1: seams, loops and network calls of a long take."""
+    shift = FusionConfig("guarded", 9, 2, max_window_latents=13)
+    ways: dict[str, FusionConfig] = {
+        "hard cuts": replace(shift, shift_latents=0), "position shift, guarded": shift,
+        "position shift, wrapped": FusionConfig("aligned", 9, 2), "overlap blend": shift, "motion frames": shift,
+    }  # fmt: skip
+    films = []
+    for name, fusion in ways.items():
+        found = []
+        for case in range(stage.cases):
+            voice = stretch(stage.voices[case % len(stage.voices)], frames)
+            play = Performance(HELD_OUT + 200 + case, (Role(voice, "neutral"),), frames, noise_seed=case, fusion=fusion)
+            film, calls = take_of(play, name, stage)
+            found.append({
+                "seam": measures.seam_ratio(film.frames, range(9, 41, 9)),
+                "start-end": measures.start_end_jump(film.frames),
+                "calls": float(calls), "late/early face": drift(film),
+            })  # fmt: skip
+            films += [film] if case == 0 else []
+        yield _mean_rows("long take", name, found)
+    keep_sheet(stage, "long-take", films, columns=10)
+
+
+def take_of(play: Performance, name: str, stage: Stage) -> tuple[Film, int]:
+    """Render a long take in one of the ways; return it and the network calls."""
+    plate, boxes = draw_plate(play.seed, len(play.roles), play.size)
+    steps = plan_steps(ScheduleConfig(play.steps, play.sigma_shift, 1.0, "constant"))
+    conditions = conditions_of(play, stage.parts, plate, boxes)
+    denoiser = build_denoiser(stage.parts.network, conditions, steps)
+    take = Take(
+        conditions.shot, play.fusion, steps, shot_noise(play.noise_seed, (16, play.size[1] // 8, play.size[0] // 8))
+    )
+    if name == "overlap blend":
+        latents, calls = overlap_blend(denoiser, take)
+    elif name == "motion frames":
+        latents, calls = motion_frames(denoiser, take)
+    else:
+        latents = sample(denoiser, take)
+        shot = shot_latents(play.num_frames, play.fusion)
+        calls = sum(len(plan_windows(shot, step.move, play.fusion)) for step in steps)
+    frames = torch.cat([to_pixels(part) for part in decode_frames(stage.parts.vae, latents)])[: play.num_frames]
+    return Film(frames.permute(0, 2, 3, 1).contiguous().numpy(), plate, boxes), calls
+
+
+def drift(film: Film) -> float:
+    """Return the identity error of the last second against the first second's."""
+    first, last = (
+        measures.identity_error(part, film.plate, film.boxes[0]) for part in (film.frames[:25], film.frames[-25:])
+    )
+    return last / max(first, 1e-6)
+
+
+def few_steps(stage: Stage) -> Iterator[Row]:
+    """Steps against fifty of them, and what a film second costs."""
+    films = []
+    best = [perform(duet(case, stage, steps=50), stage.parts) for case in range(stage.cases)]
+    for steps in (1, 2, 4, 6, 12, 50):
+        found = []
+        for case in range(stage.cases):
+            play = duet(case, stage, steps=steps)
+            begun = time.perf_counter()
+            film = perform(play, stage.parts)
+            seconds = time.perf_counter() - begun
+            error = float(((film.frames.astype(float) - best[case].frames) ** 2).mean())
+            psnr = 10 * np.log10(255**2 / max(error, 0.01))
+            found.append(
+                {
+                    **speech_figures(film, play.roles[0].samples, stage),
+                    "PSNR to 50": psnr,
+                    "film s/s": FRAMES / 25 / seconds,
+                }
+            )
+            films += [film] if case == 0 else []
+        yield _mean_rows("steps", str(steps), found)
+    keep_sheet(stage, "steps", films)
+
+
+def caches(stage: Stage) -> Iterator[Row]:
+    """The approximate caches at 50 steps: error beside time."""
+    play = duet(0, stage, steps=50)
+    base = 0.0
+    exact: Film | None = None
+    for name in ("off", "released", "residual"):
+        begun = time.perf_counter()
+        film = perform(replace(play, cache=name), stage.parts)
+        seconds = time.perf_counter() - begun
+        base, exact = base or seconds, exact or film
+        error = float(np.abs(film.frames.astype(float) - exact.frames).mean() / 255)
+        yield Row(
+            "cache",
+            name,
+            {**speech_figures(film, play.roles[0].samples, stage), "error": error, "time": seconds / base},
+        )
+
+
+def knobs(stage: Stage) -> Iterator[Row]:
+    """Every motion and prompt knob, low and high."""
+    films = []
+    trials: tuple[tuple[str, dict[str, object]], ...] = (
+        ("plain", {}), ("head 0", {"head": 0.0}), ("head 1", {"head": 1.0}), ("expression 0", {"expression": 0.0}),
+        ("expression 1", {"expression": 1.0}), ("12.5 fps", {"fps": 12.5}), ("prompt night", {"prompt": "night"}),
+        ("prompt sunset", {"prompt": "sunset"}), ("prompt blue hair", {"prompt": "blue hair"}),
+        ("prompt pink hair", {"prompt": "pink hair"}),
+    )  # fmt: skip
+    for name, changes in trials:
+        found = []
+        for case in range(stage.cases):
+            film = perform(duet(case, stage, **changes), stage.parts)
+            found.append(knob_figures(film, stage))
+            films += [film] if case == 0 else []
+        yield _mean_rows("knobs", name, found)
+    for strength in (0.4, 1.5):
+        roles = (Role(stage.voices[0], "neutral", voice=strength), Role(silence(), "neutral"))
+        film = perform(duet(0, stage, roles=roles), stage.parts)
+        yield Row("knobs", f"voice {strength}", knob_figures(film, stage))
+    keep_sheet(stage, "knobs", films)
+
+
+def knob_figures(film: Film, stage: Stage) -> dict[str, float]:
+    """Return head motion, mouth motion, brightness and the blue and red of the hair of the first face."""
+    box = film.boxes[0]
+    height, width = film.plate.shape[:2]
+    x0, x1 = int(box.x * width), int((box.x + box.w) * width)
+    top = slice(max(0, int((box.y - 0.1 * box.h) * height)), int((box.y + 0.08 * box.h) * height))
+    rim = film.frames[:, int(box.y * height) : int((box.y + box.h) * height), x0:x1].astype(np.float32)
+    hair = film.frames[:, top, x0 + (x1 - x0) // 4 : x1 - (x1 - x0) // 4].mean(axis=(0, 1, 2))
+    return {
+        "face moves": float(rim.std(axis=0).mean() / 255), "mouth": measures.activity(mouths(film, stage)[0]),
+        "light": float(film.frames.mean() / 255), "hair red": hair[0] / 255, "hair blue": hair[2] / 255,
+    }  # fmt: skip
+
+
+GROUPS: dict[str, Callable[[Stage], Iterator[Row]]] = {
+    "masks": masks, "casts": casts, "emotion": emotions, "long-take": long_takes,
+    "steps": few_steps, "cache": caches, "knobs": knobs,
+}  # fmt: skip
+
+
+def run_ablations(out: Path | None, cases: int, only: tuple[str, ...] = ()) -> Iterator[str]:
+    """Yield the table line by line and leave the contact sheets in `out`.
+
+    Raises: ValueError for a group that does not exist.
+    """
+    unknown = set(only) - set(GROUPS)
+    if unknown:
+        raise ValueError(f"no ablation {sorted(unknown)}; there are {', '.join(GROUPS)}")
+    stage = open_stage(cases, out)
+    for name, group in GROUPS.items():
+        if not only or name in only:
+            yield from (str(row) for row in group(stage))
