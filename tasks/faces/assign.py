@@ -44,7 +44,8 @@ def assign(names: Sequence[str], similarity: NDArray[np.float64], least: float, 
         other, second = _best(forbidden) if num_faces > 1 else (chosen, NEVER)
         if total - second < margin:
             swapped = [names[k] for k in range(num_names) if k != row and other[k] != chosen[k]]
-            rival = f"{name!r} and {swapped[0]!r} could be swapped" if swapped else f"two faces could be {name!r}"
+            pair = sorted([name, *swapped[:1]])
+            rival = f"{pair[0]!r} and {pair[1]!r} could be swapped" if swapped else f"two faces could be {name!r}"
             doubts.append(f"{rival}: the two ways differ by {total - second:.2f}, {margin:.2f} is needed")
     return Assignment(tuple(int(column) for column in chosen), tuple(dict.fromkeys(doubts)))
 

@@ -1,6 +1,7 @@
 """Face detectors: insightface from a local folder, OpenCV's YuNet, a cascade that ships, and all of them by setting."""
 
 import warnings
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 
 from tasks.errors import ConfigError
 from tasks.faces.drawn import DrawnFaceDetector
-from tasks.faces.types import DetectedFace, Detector, Image, clip_box, without_doubles
+from tasks.faces.types import DetectedFace, Detector, Image, clip_box, overlap, without_doubles
 
 
 class YuNetDetector:
@@ -71,33 +72,41 @@ class InsightFaceDetector:
 
 
 class CascadeDetector:
-    """scikit-image's local-binary-pattern cascade for frontal faces in photographs; its file is in the wheel."""
+    """scikit-image's local-binary-pattern cascade for frontal faces in photographs; its file is in the wheel.
+
+    What is seen in the picture but not in its mirror image is no face.
+    """
 
     name = "cascade"
     licence = "scikit-image data: BSD-3-Clause (cascade from OpenCV)"
 
     def detect(self, image: Image) -> list[DetectedFace]:
         """Return the faces in a picture, from left to right."""
+        shrink = min(1.0, 512 / max(image.shape[:2]))
+        small = cv2.resize(image, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
+        if min(small.shape[:2]) < 48:
+            return []
+        mirrored = [
+            replace(one.box, x=1 - one.box.x - one.box.w) for one in self._scan(np.ascontiguousarray(small[:, ::-1]))
+        ]
+        return [one for one in self._scan(small) if any(overlap(one.box, other) > 0.4 for other in mirrored)]
+
+    def _scan(self, image: Image) -> list[DetectedFace]:
         from skimage.feature import Cascade
 
-        height, width = image.shape[:2]
-        shrink = min(1.0, 512 / max(height, width))
-        small = cv2.resize(image, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
-        shortest = min(small.shape[:2])
-        if shortest < 48:
-            return []
+        shortest = min(image.shape[:2])
         cascade = resources.files("skimage.data").joinpath("lbpcascade_frontalface_opencv.xml")
         found = Cascade(str(cascade)).detect_multi_scale(
-            img=small,
+            img=image,
             scale_factor=1.15,
             step_ratio=1,
             min_size=(max(24, shortest // 12), max(24, shortest // 12)),
             max_size=(shortest, shortest),
             min_neighbor_number=4,
         )
-        rows, columns = small.shape[:2]
-        faces = [_from_pixels((one["c"], one["r"], one["width"], one["height"]), 0.7, columns, rows) for one in found]
-        return without_doubles(faces)
+        height, width = image.shape[:2]
+        boxes = [(one["c"], one["r"], one["width"], one["height"]) for one in found]
+        return without_doubles([_from_pixels(box, 0.7, width, height) for box in boxes])
 
 
 class OfflineDetector:

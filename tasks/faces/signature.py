@@ -3,6 +3,8 @@
 Colours tell drawn characters apart and little else: the margin of the assignment refuses what they cannot tell.
 """
 
+from collections.abc import Iterator
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +15,8 @@ from tasks.plan.types import FaceBox
 ROWS, COLUMNS = 12, 10
 AROUND = 0.3  # hair and collar count: this share of the box is added on every side
 EMBEDDED_LEAST, EMBEDDED_MARGIN = 0.25, 0.1  # cosine; insightface calls 0.28 to 0.4 the same person
-COLOUR_LEAST, COLOUR_MARGIN = 0.45, 0.08
+COLOUR_LEAST, COLOUR_MARGIN = 0.35, 0.08
+SCALES, SHIFTS = (0.94, 1.0, 1.06), (-0.05, 0.0, 0.05)
 
 
 def colour_signature(image: Image, box: FaceBox) -> NDArray[np.float64]:
@@ -49,4 +52,15 @@ def likeness(portrait: tuple[Image, DetectedFace], plate: tuple[Image, DetectedF
     (image_a, a), (image_b, b) = portrait, plate
     if a.embedding is not None and b.embedding is not None:
         return cosine(a.embedding, b.embedding)
-    return colour_likeness(colour_signature(image_a, a.box), colour_signature(image_b, b.box))
+    own = colour_signature(image_a, a.box)
+    return max(colour_likeness(own, colour_signature(image_b, box)) for box in _nudged(b.box))
+
+
+def _nudged(box: FaceBox) -> Iterator[FaceBox]:
+    """Yield the box moved and scaled a little: two detections of one face differ by that much."""
+    for scale in SCALES:
+        w, h = box.w * scale, box.h * scale
+        for right in SHIFTS:
+            for down in SHIFTS:
+                x, y = box.x + (box.w - w) / 2 + right * w, box.y + (box.h - h) / 2 + down * h
+                yield FaceBox(x, y, w, h)
