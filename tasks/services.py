@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
@@ -40,14 +41,14 @@ def run_local_farm(port: int, workers: int, tell: Tell) -> None:
 
     Raises: ConfigError when the port is taken, TransientError when the server does not come up.
     """
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
     with local_farm(port, workers) as url:
         tell(f"dashboard: {url}")
         tell("submit an episode from another terminal: farm submit examples/pilot/episode.yaml")
         tell("Ctrl-C ends the farm; what is rendered is kept")
-        try:
-            signal.sigwait({signal.SIGINT, signal.SIGTERM})
-        except KeyboardInterrupt:
-            return
+        stop.wait()
 
 
 @contextmanager
@@ -82,20 +83,42 @@ def prepare_server(env: Mapping[str, str], workers: int) -> None:
     _run(["tasks.farm_setup", "--gpu-slots", str(workers)], env)
 
 
-def start_episode(server: str, episode: str, order: str, store: str, database: str, out: str) -> str:
+def start_episode(server: str, episode: str, order: str, store: str, database: str, out: str, widest_take: int) -> str:
     """Start an ingested episode on a farm and return its run's page.
 
-    Raises: TransientError when the server does not answer.
+    `widest_take` is the largest number of segments that share a shot: they need that many workers at one time.
+    Raises: TransientError when the server does not answer, ConfigError when the pool is too small.
     """
     os.environ["PREFECT_API_URL"] = server
     from prefect.deployments import run_deployment
 
+    limit = pool_limit("farm-gpu", server)
+    if limit is not None and limit < widest_take:
+        raise ConfigError(
+            f"a take has {widest_take} segments that render together and pool farm-gpu lets {limit} run; "
+            f"raise its limit (farm up --workers {widest_take}) or episode.sampler.windows_per_segment"
+        )
     parameters = {"episode": episode, "order": order, "store": store, "database": database, "out": out}
     try:
         run = run_deployment("episode/episode", parameters={**parameters, "dispatch": "deployments"}, timeout=0)
     except Exception as exc:
         raise TransientError(f"{server} did not take the episode ({exc}); is the farm up? (farm up)") from exc
     return f"{server.removesuffix('/api')}/runs/flow-run/{run.id}"  # type: ignore[union-attr]
+
+
+def pool_limit(pool: str, server: str) -> int | None:
+    """Return how many runs of a pool may be at work at the same time; None: no limit.
+
+    Raises: TransientError when the server does not answer or has no such pool.
+    """
+    from prefect import get_client
+
+    try:
+        with get_client(sync_client=True) as client:
+            limit: int | None = client.read_work_pool(pool).concurrency_limit
+    except Exception as exc:
+        raise TransientError(f"{server} has no pool {pool} ({exc}); is the farm up? (farm up)") from exc
+    return limit
 
 
 def _start(words: list[str], env: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:

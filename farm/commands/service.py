@@ -26,7 +26,7 @@ def mount(app: typer.Typer) -> None:
 
 def up(
     port: Annotated[int, typer.Option(help="Port of server and dashboard, on 127.0.0.1 only.")] = 4200,
-    workers: Annotated[int, typer.Option(min=1, max=8, help="Segments that may render at the same time.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Segments that may render at the same time.")] = 6,
 ) -> None:
     """Start server, dashboard and workers on this machine; Ctrl-C ends all of them."""
     from tasks.services import run_local_farm
@@ -53,7 +53,8 @@ def submit(
         order = ingest(made.loaded, made.found, made.plan, pod.store)
         address = pod.store.url
     folder = out or str((Path("out") / made.plan.episode).resolve())
-    url = start_episode(server, made.plan.episode, order, address, settings().database_url, folder)
+    widest = max(len(shot.segments) for shot in made.plan.shots)
+    url = start_episode(server, made.plan.episode, order, address, settings().database_url, folder, widest)
     console.show(f"{made.plan.title}: {url}")
     console.result({"episode": made.plan.episode, "order": order, "run": url})
 
