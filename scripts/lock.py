@@ -1,8 +1,8 @@
 """Write requirements/*.lock from the packages installed in this environment.
 
-core.lock is the exact closure of what `make demo` needs, dev.lock what the tests need on top. Both are installed with
-`pip install --no-deps`, because one requirement is refused on purpose: openai-whisper asks for triton (690 MB), which only
-its CUDA word-timing kernel uses. The GPU image installs triton with torch anyway.
+core.lock is the exact closure of what `make demo` needs, dev.lock what the tests need on top. Both are installed
+with `pip install --no-deps`, because one requirement is refused on purpose: openai-whisper asks for triton (690 MB),
+which only its CUDA word-timing kernel uses. The GPU image installs triton with torch anyway.
 """
 
 import tomllib
@@ -42,7 +42,9 @@ def closure(requirements: list[str]) -> dict[str, str]:
 def main() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     core = closure(project["dependencies"])
-    everything = project["dependencies"] + [text for group in project["optional-dependencies"].values() for text in group]
+    everything = project["dependencies"] + [
+        text for group in project["optional-dependencies"].values() for text in group
+    ]
     dev = {name: version for name, version in closure(everything).items() if name not in core}
     for file, pins in {"core.lock": core, "dev.lock": dev}.items():
         text = "".join(f"{name}=={version}\n" for name, version in sorted(pins.items()))
