@@ -70,9 +70,8 @@ def main() -> None:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     segments = sum(len(shot.segments) for shot in plan.shots)
     turns = sum(len(shot.turns) for shot in plan.shots)
-    print(
-        f"plan of {asked.minutes:g} min, {len(plan.shots)} shots, {len(NAMES)} stems: {segments} segments, {turns} turns"
-    )
+    size = f"{asked.minutes:g} min, {len(plan.shots)} shots, {len(NAMES)} stems"
+    print(f"plan of {size}: {segments} segments, {turns} turns")
     print(f"wall {wall:.1f} s, CPU {cpu:.1f} s (limit 20 s), peak memory {peak:.0f} MB (limit 1000 MB)")
 
 
