@@ -71,7 +71,7 @@ def train(folder: Path, target: Path, schedule: Schedule, say: Callable[[str], N
             for file in sorted(data.glob("latents-*.pt"))[:24]
             for example in torch.load(file, weights_only=False)
         ]
-        torch.save(latent_statistics(first), run / "stats.pt")
+        torch.save(latent_statistics(first, vae), run / "stats.pt")
     say("network")
     train_network(run, Examples(data, *torch.load(run / "stats.pt", weights_only=True)), schedule.network)
     say("decoder")

@@ -19,8 +19,10 @@ from model.initialise import initialise_
 from model.text import hash_text
 from model.transformer import VideoTransformer
 from tasks.puppet.dataset import scaled
+from tasks.puppet.train_ear import hear, train_ear
 from tasks.puppet.train_vae import append_line, follow, save_whole
 
+EAR_SEED = 50_000
 TRAINING = Options(attention=lambda q, k, v, layout: matrix_attention(q, k, v, layout))
 
 
@@ -43,11 +45,10 @@ class Recipe:
     """What the shipped network was trained with."""
 
     stages: tuple[Stage, ...] = (
-        Stage(1800, 12, 10, (9, 9, 7, 5)),
-        Stage(2150, 5, 0, (9, 9, 9, 5, 7, 11, 13)),
-        Stage(4900, 12, 10, (9, 9, 7, 5), 0.15),
+        Stage(4500, 12, 10, (9, 7, 5, 5), 0.1),
+        Stage(5000, 5, 0, (9, 9, 9, 5, 7, 11, 13)),
     )
-    rate: float = 1.5e-3
+    rate: float = 1.2e-3
     warmup: int = 100
     tail: float = 0.62  # share of the steps from which the rate falls
     no_audio: float = 0.06
@@ -57,6 +58,7 @@ class Recipe:
     average: float = 0.998
     seed: int = 0
     save_seconds: float = 60.0
+    ear_sessions: int = 36  # voices that the audio projection is started with
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,6 +210,8 @@ def train_network(folder: Path, pool: Examples, recipe: Recipe, config: NetworkC
         average.load_state_dict(state["average"])
         optimiser.load_state_dict(state["optimiser"])
         first = state["step"]
+    else:
+        train_ear(network.audio_proj, hear(EAR_SEED, recipe.ear_sessions))
     begun, saved, recent = time.monotonic(), time.monotonic(), []
     for step, items, rng in batches(pool, recipe, first):
         for group in optimiser.param_groups:
