@@ -4,10 +4,6 @@ from typing import Literal
 
 from prefect import flow
 
-from tasks.dashboard import show_film, show_plan, show_segments
-from tasks.dispatch import run_segments, run_shots
-from tasks.steps import finish_film, finish_shot, open_order, render_shot
-
 
 @flow(name="episode", flow_run_name="{episode}", retries=0)
 def render_episode(
@@ -24,16 +20,19 @@ def render_episode(
     `order` is the key of its plan. `inline` renders here, long takes shared by `pods` processes; `deployments` gives
     every segment to a worker of the pool. What is done already is found, not rendered again.
     """
-    plan = open_order(order, store, database)
-    show_plan(plan)
+    from tasks import dashboard, steps  # torch is in there; deploying the flow needs none of it
+    from tasks.dispatch import run_segments, run_shots
+
+    plan = steps.open_order(order, store, database)
+    dashboard.show_plan(plan)
     if dispatch == "deployments":
         run_segments(episode, order, store, database)
         run_shots(episode, order, store, database)
     else:
         for shot in plan.shots:
-            render_shot(order, shot.id, store, database, pods)
-            finish_shot(order, shot.id, store, database)
-    show_segments(plan, store, database)
-    film = finish_film(order, store, database, out)
-    show_film(plan, film, store, out)
+            steps.render_shot(order, shot.id, store, database, pods)
+            steps.finish_shot(order, shot.id, store, database, person=True)
+    dashboard.show_segments(plan, store, database)
+    film = steps.finish_film(order, store, database, out)
+    dashboard.show_film(plan, film, store, out)
     return film

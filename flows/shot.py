@@ -2,11 +2,11 @@
 
 from prefect import flow
 
-from tasks.stand_in_line import asked_for
-from tasks.steps import finish_shot as decode
-
 
 @flow(name="shot", flow_run_name="{episode} {shot}", retries=0)
 def finish_shot(episode: str, order: str, shot: str, store: str = "", database: str = "") -> str:
     """Decode, check and encode a shot whose segments are done; return its picture's key."""
-    return decode(order, shot, store, database, person=asked_for())
+    from tasks import steps  # torch is in there; deploying the flow needs none of it
+    from tasks.stand_in_line import asked_for
+
+    return steps.finish_shot(order, shot, store, database, person=asked_for())
