@@ -55,9 +55,9 @@ def test_the_locks_pin_every_package_exactly_once():
     assert {"triton", "torchvision", "torchaudio"}.isdisjoint(names)
 
 
-@pytest.mark.parametrize("module", ["flows.episode", "flows.segment", "flows.shot"])
+@pytest.mark.parametrize("module", ["episode", "segment", "shot", "reconcile", "resume"])
 def test_flows_import_without_torch(module):
-    code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
+    code = f"import sys, flows.{module}; sys.exit('torch' in sys.modules)"
     run = subprocess.run([sys.executable, "-W", "ignore", "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr or f"{module} imports torch"
 
