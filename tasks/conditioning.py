@@ -19,6 +19,7 @@ from model.vae import encode_image, to_unit
 from model.windows import num_audio_frames, num_latents_for_frames, shot_latents
 from tasks.plan.keys import digest
 from tasks.plan.types import CharacterPlan, Plan, ShotPlan
+from tasks.puppet.level import normalise_level
 from tasks.store.types import Store, content_key
 
 if TYPE_CHECKING:
@@ -143,7 +144,10 @@ class Conditioner:
     def _listen(self, stem_sha256: str, turns: Sequence[tuple[float, float]], num_frames: int) -> Tensors:
         data = self.store.get(content_key(stem_sha256))
         samples = np.frombuffer(data, dtype="<i2").astype(np.float32) / 32768
-        windows = encode_track(samples * gate(turns, len(samples)), self.bundle.encoder, self.plan.fps, num_frames)
+        spoken = samples * gate(turns, len(samples))
+        if self.plan.profile == "puppet":  # trained on speech of one level; the release takes stems as they are
+            spoken = normalise_level(spoken).astype(np.float32)
+        windows = encode_track(spoken, self.bundle.encoder, self.plan.fps, num_frames)
         return {"windows": windows.half()}
 
     def _emotion(self, sha256: str) -> Tensors:

@@ -23,7 +23,7 @@ from tasks.puppet.motion import Acting, Mood
 from tasks.puppet.voices import RATE, augment, mouth_track, normalise_level, speak
 from tasks.puppet.world import DYES, LIGHTS, SIZE, ClipSpec, draw_clip, draw_plate, draw_portrait, hash_seed, prompt_of
 
-FRAMES = 53  # 14 latents
+FRAMES = 37  # 10 latents
 EMOTION_SIDE = 64  # pixels of an emotion picture
 AUDIO_SEED = 1
 _SESSION_SECONDS = 16.0
@@ -87,7 +87,7 @@ def _moods(rng: Generator) -> tuple[Mood, ...]:
     first = Mood(0, EMOTIONS[int(rng.integers(len(EMOTIONS)))], strength())
     if rng.random() > 0.12:
         return (first,)
-    return first, Mood(int(rng.integers(10, 44)), EMOTIONS[int(rng.integers(len(EMOTIONS)))], strength())
+    return first, Mood(int(rng.integers(8, 30)), EMOTIONS[int(rng.integers(len(EMOTIONS)))], strength())
 
 
 def draw_example(seed: int, sessions: list[Session], silences: list[Session], encoder: Any) -> dict[str, Any]:

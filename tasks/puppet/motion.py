@@ -91,8 +91,8 @@ def act(seed: int, acting: Acting, fps: float) -> tuple[Expression, ...]:
     count = len(acting.mouth)
     seconds = np.arange(count) / fps
     lively = 2 * acting.head
-    yaw, pitch = _sway(rng, seconds, 0.5 * lively), _sway(rng, seconds, 0.32 * lively)
-    roll, bob = _sway(rng, seconds, 0.045 * lively), _sway(rng, seconds, 0.02 * lively)
+    yaw, pitch = _sway(rng, seconds, 0.11 * lively), _sway(rng, seconds, 0.07 * lively)
+    roll, bob = _sway(rng, seconds, 0.006 * lively), _sway(rng, seconds, 0.005 * lively)
     lids, (gaze_x, gaze_y) = _blinks(rng, seconds), _glances(rng, seconds)
     opened, width = acting.mouth[:, 0], acting.mouth[:, 1]
     stress = smooth_track(opened, 0.12 * fps)
@@ -105,12 +105,12 @@ def act(seed: int, acting: Acting, fps: float) -> tuple[Expression, ...]:
             replace(
                 calm,
                 yaw=float(yaw[f]),
-                pitch=float(calm.pitch + pitch[f] + 0.35 * lively * stress[f]),
+                pitch=float(calm.pitch + pitch[f] + 0.12 * lively * stress[f]),
                 roll=float(roll[f]),
-                bob=float(bob[f] - 0.03 * lively * stress[f]),
+                bob=float(bob[f] - 0.01 * lively * stress[f]),
                 eye_open=float(calm.eye_open * lids[f]),
-                gaze_x=float(0.8 * gaze_x[f]),
-                gaze_y=float(calm.gaze_y + 0.6 * gaze_y[f]),
+                gaze_x=float(0.45 * gaze_x[f]),
+                gaze_y=float(calm.gaze_y + 0.35 * gaze_y[f]),
                 brow_raise=float(calm.brow_raise + 0.9 * acting.expression * stress[f]),
                 mouth_open=float(held + (1 - held) * opened[f]),
                 mouth_width=float(np.clip(0.5 * calm.mouth_width + width[f] * min(1.0, 2 * opened[f]), -1.2, 1.2)),

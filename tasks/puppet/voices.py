@@ -10,6 +10,9 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy.signal import butter, fftconvolve, sosfilt
 
+from tasks.puppet.level import level_of, normalise_level
+
+__all__ = ["RATE", "augment", "draw_speaker", "level_of", "mouth_track", "normalise_level", "speak"]
 RATE = 16_000
 _HOP = 80  # samples of a control point
 Samples = NDArray[np.float64]
@@ -137,20 +140,6 @@ def speak(seed: int, seconds: float, voice: Speaker | None = None) -> Samples:
     breath = voice.breath * np.interp(places, times, track[:, 0])
     sound = sound / (np.abs(sound).max() + 1e-9) + 1.4 * hiss * (share * high + (1 - share) * low) + breath * low
     return np.asarray(0.5 * sound / (np.abs(sound).max() + 1e-9))
-
-
-def level_of(samples: Samples) -> float:
-    """Return the level of the speech in a track in dBFS, pauses left out; -120 for silence."""
-    whole = samples[: len(samples) // 320 * 320].reshape(-1, 320)
-    power = (whole**2).mean(axis=1) if len(whole) else np.zeros(1)
-    active = power[power > max(float(power.max()) * 10**-2.5, 1e-12)]
-    return float(10 * np.log10(active.mean())) if len(active) else -120.0
-
-
-def normalise_level(samples: Samples, decibel: float = -20.0) -> Samples:
-    """Return a track whose speech has the level that the network was trained at; silence stays silence."""
-    level = level_of(samples)
-    return samples if level < -70 else samples * 10 ** ((decibel - level) / 20)
 
 
 def mouth_track(samples: Samples, fps: float, num_frames: int, start_frame: int = 0) -> Track:
