@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Literal
 
-from model.blocks import PLAIN, Options
+from model.blocks import LEAN, Options
 from model.guidance import Guided
 from model.latent_cache import CachedNetwork
 from model.residual_cache import ResidualCache
@@ -23,7 +23,7 @@ def build_denoiser(
     steps: Iterable[Step],
     cache: Cache = "off",
     threshold: float = 0.1,
-    options: Options = PLAIN,
+    options: Options = LEAN,
 ) -> Denoiser:
     """Return the denoiser of one shot (or of one pod's part of it), its tables built.
 

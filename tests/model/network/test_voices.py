@@ -187,6 +187,16 @@ def test_every_parameter_learns():
     assert [name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()] == []
 
 
+def test_a_half_precision_network_with_the_releases_float32_parts_stays_near(x, t):
+    plain, half = random_network(TINY), random_network(TINY).to(torch.bfloat16)
+    for part in (half.audio_proj, half.audio_adapter_blocks, half.before_proj, half.final_layer.linear):
+        part.float()
+    item = make_conditions(make_voice(1, emotion=True), make_voice(2))
+    expected, ours = plain(x, t, [item]), half(x.half(), t, [item])
+    assert ours.dtype == torch.float16
+    assert torch.nn.functional.cosine_similarity(expected.flatten(), ours.float().flatten(), dim=0) > 0.998
+
+
 def test_autocast_stays_near_float32(tiny, x, t):
     item = make_conditions(make_voice(1, emotion=True), make_voice(2))
     plain = tiny(x, t, [item])
