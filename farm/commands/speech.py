@@ -51,6 +51,9 @@ def turns(
     voices: Annotated[list[str] | None, typer.Option(help="NAME=FILE with a few seconds of each voice alone.")] = None,
     rttm: Annotated[Path | None, typer.Option(help="Write the turns here.")] = None,
     gated: Annotated[Path | None, typer.Option(help="Write gated stems of the mix into this folder.")] = None,
+    words: Annotated[
+        Path | None, typer.Option(help="Write what was said as .srt or .vtt (needs FARM_WHISPER).")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Find who speaks when: from one stem per speaker, or from one mix with a diarizer and voice samples."""
@@ -65,9 +68,20 @@ def turns(
         if mix is None:
             raise ConfigError("--gated cuts stems out of a mix; give --mix")
         write_gated_stems(mix, found, gated)
+    if words is not None:
+        _write_words(named_files([*(stems or []), *(more or [])]) if stems else {}, found, words)
     out = Output(as_json)
     out.result({"turns": [asdict(turn) for turn in found]})
     out.show(_turns_table(found))
+
+
+def _write_words(stems: Mapping[str, Path], found: tuple[Turn, ...], words: Path) -> None:
+    from tasks.script.words import load_recogniser, words_of_turns
+    from tasks.script.write import write_lines
+
+    if not stems:
+        raise ConfigError("--words listens to each speaker's own track; give --stems")
+    write_lines(words_of_turns(stems, found, load_recogniser(settings().whisper)), words)
 
 
 def _find_turns(

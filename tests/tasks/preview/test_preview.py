@@ -63,7 +63,8 @@ def test_the_page_is_one_file_that_loads_nothing(pilot, tmp_path):
     assert reader.addresses and all(address.startswith("data:image/png;base64,") for address in reader.addresses)
     assert "url(" not in text and "@import" not in text
     assert [plate.name for plate in plates] == [f"plate-{shot.id}.png" for shot in pilot.plan.shots]
-    assert Image.open(plates[0]).width >= 640
+    with Image.open(plates[0]) as plate:
+        assert plate.width >= 640
 
 
 def test_the_page_shows_shots_turns_cuts_segments_and_cost(pilot):
