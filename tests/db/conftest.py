@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from real_servers import new_database, stop_servers
+from real_servers import drop_postgres, new_database, stop_servers
 
 from db.engine import connect
 from db.ledger import Ledger
@@ -33,8 +33,10 @@ def clock() -> Clock:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return new_database(request.param, tmp_path)
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    url = new_database(request.param, tmp_path)
+    yield url
+    drop_postgres(url)
 
 
 @pytest.fixture

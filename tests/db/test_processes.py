@@ -1,12 +1,11 @@
 """Several processes on one database."""
 
-import multiprocessing
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import pytest
 from db_workers import claim_once, claim_with_a_wrong_clock, open_once, publish_many
-from real_servers import new_database, new_postgres
+from real_servers import new_database, new_postgres, processes
 
 from db.engine import connect, open_engine
 from db.errors import LeaseLost
@@ -18,9 +17,7 @@ ITEM = WorkItem("segment", "k")
 
 @pytest.fixture(scope="module")
 def context() -> ForkServerContext:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["db_workers", "psycopg", "sqlalchemy.dialects.postgresql"])
-    return context
+    return processes()
 
 
 def together(context, target, num_workers: int, *args) -> list:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from real_servers import new_bucket, new_database, s3_endpoint, stop_servers
+from real_servers import drop_postgres, new_bucket, new_database, s3_endpoint, stop_servers
 
 from db.engine import connect
 from db.ledger import Ledger
@@ -82,10 +82,12 @@ class Farm:
 
 
 @pytest.fixture(params=["file and sqlite", "s3 and postgresql"])
-def farm(request: pytest.FixtureRequest, tmp_path: Path) -> Farm:
+def farm(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Farm]:
     kind, _, database = request.param.partition(" and ")
     place = request.getfixturevalue("s3_place") if kind == "s3" else Place((tmp_path / "store").as_uri(), "")
-    return Farm(place, new_database(database, tmp_path), tmp_path)
+    url = new_database(database, tmp_path)
+    yield Farm(place, url, tmp_path)
+    drop_postgres(url)
 
 
 @pytest.fixture

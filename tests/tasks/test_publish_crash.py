@@ -1,11 +1,11 @@
 """Workers killed at every named point, and many workers at once: one winner, and nothing left to put right."""
 
-import multiprocessing
 import signal
 from multiprocessing.context import ForkServerContext
 
 import pytest
 from publish_workers import BEHALF, compete, die_at, render_bytes
+from real_servers import processes
 
 from db.ledger import Ledger
 from db.records import WorkItem
@@ -21,10 +21,7 @@ HAS_WON = {"after_pointer", "before_commit", "after_commit"}
 
 @pytest.fixture(scope="module")
 def context() -> ForkServerContext:
-    """Processes forked from a server that has everything imported and no threads."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["publish_workers", "boto3", "psycopg", "sqlalchemy.dialects.postgresql"])
-    return context
+    return processes()
 
 
 @pytest.fixture

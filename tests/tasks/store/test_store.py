@@ -2,13 +2,13 @@
 
 import hashlib
 import io
-import multiprocessing
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from real_servers import processes
 from store_workers import create_key
 
 from tasks.errors import ConfigError, ObjectMissing, StoreError
@@ -40,8 +40,7 @@ def test_a_key_is_created_once_and_keeps_its_first_bytes(store: Store) -> None:
 
 
 def test_of_sixteen_processes_one_creates_the_key(place) -> None:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["store_workers", "boto3", "tasks.store.s3", "tasks.store.local"])
+    context = processes()
     started, answers = context.Barrier(16), context.Queue()
     workers = [
         context.Process(target=create_key, args=(place.url, place.endpoint, "race/k", i, started, answers))
