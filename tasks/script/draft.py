@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tasks.script.peers import PeerShot, PeerVoice
-from tasks.script.types import Script
+from tasks.script.types import Script, ScriptLine
 
 PUPPET_SIZE = {"width": 192, "height": 128}
 Seconds = Mapping[str, float]  # sound file as written -> its length
@@ -37,6 +37,25 @@ def _on_screen(name: str, voice: PeerVoice) -> dict[str, Any]:
     return shown
 
 
+def _peer_shot(shot: PeerShot, named: Mapping[str, str], seconds: Seconds) -> dict[str, Any]:
+    begins = offsets(shot, seconds)
+    padded = shot.order == "in_turn" and len(shot.voices) > 1
+    one: dict[str, Any] = {
+        "id": shot.id,
+        "plate": shot.picture,
+        "duration_seconds": round(max(begins[voice.character] + seconds[voice.audio] for voice in shot.voices), 3),
+        "prompt": shot.prompt[:1000],
+        "characters": [_on_screen(named[voice.character], voice) for voice in shot.voices],
+        "stems": {
+            named[voice.character]: stem_name(shot.id, voice.character) if padded else voice.audio
+            for voice in shot.voices
+        },
+    }
+    if any(voice.face is None for voice in shot.voices) and len(shot.voices) > 1:
+        one["face_order"] = "left_to_right"
+    return one
+
+
 def draft_from_peers(shots: Sequence[PeerShot], seconds: Seconds, episode_id: str) -> dict[str, Any]:
     """Return a manifest (version 1, as plain values) of a peer's shots (unique ids), one after the other.
 
@@ -46,31 +65,14 @@ def draft_from_peers(shots: Sequence[PeerShot], seconds: Seconds, episode_id: st
     cast: dict[str, Any] = {}
     drafted = []
     for shot in shots:
-        shot_id = shot.id
-        named = {voice.character: f"{shot_id}_{voice.character}"[:40] for voice in shot.voices}
-        begins = offsets(shot, seconds)
+        named = {voice.character: f"{shot.id}_{voice.character}"[-40:].lstrip("_") for voice in shot.voices}
         for voice in shot.voices:
             cast[named[voice.character]] = {
                 "name": voice.character,
                 "portrait": shot.picture,
                 "consent": dict(UNKNOWN_CONSENT),
             }
-        ends = [begins[voice.character] + seconds[voice.audio] for voice in shot.voices]
-        padded = shot.order == "in_turn" and len(shot.voices) > 1
-        one: dict[str, Any] = {
-            "id": shot_id,
-            "plate": shot.picture,
-            "duration_seconds": round(max(ends), 3),
-            "prompt": shot.prompt[:1000],
-            "characters": [_on_screen(named[voice.character], voice) for voice in shot.voices],
-            "stems": {
-                named[voice.character]: stem_name(shot_id, voice.character) if padded else voice.audio
-                for voice in shot.voices
-            },
-        }
-        if any(voice.face is None for voice in shot.voices) and len(shot.voices) > 1:
-            one["face_order"] = "left_to_right"
-        drafted.append(one)
+        drafted.append(_peer_shot(shot, named, seconds))
     fps = Counter(shot.fps for shot in shots).most_common(1)[0][0]
     return {
         "version": 1,
@@ -80,13 +82,26 @@ def draft_from_peers(shots: Sequence[PeerShot], seconds: Seconds, episode_id: st
     }
 
 
+def _cues(speaking: Sequence[ScriptLine], start: float, emotions: Mapping[str, list[str]]) -> list[dict[str, Any]]:
+    """Return a cue at each line of a speaker who has emotions anywhere: the line's own, or neutral again."""
+    return [
+        {
+            "at_seconds": round((line.start_seconds or 0.0) - start, 3),
+            "character": line.character,
+            "emotion": {"name": line.emotion or "neutral"},
+        }
+        for line in speaking
+        if emotions.get(line.character)
+    ]
+
+
 def draft_from_script(script: Script, episode_id: str, frames: Sequence[tuple[float, float]]) -> dict[str, Any]:
     """Return a manifest of a script's speakers; `frames` are the shots' (start, end) in seconds.
 
-    Pictures and stems are named after the characters, for the studio to fill in. Emotions become cues, where a line
-    has a time; each is `neutral` again when its line ends, unless the next line is the same speaker's.
+    Pictures and stems are named after the characters, for the studio to fill in. Emotions become cues where a line
+    has a time; the speaker's next line without one is neutral again.
     """
-    names = dict(script.names) or {line.character: line.character for line in script.lines if line.character}
+    names = dict(script.names) or {line.character: line.character for line in script.lines}
     names = {key: name for key, name in names.items() if key}
     emotions = {
         key: sorted({line.emotion for line in script.lines if line.character == key and line.emotion}) for key in names
@@ -97,15 +112,7 @@ def draft_from_script(script: Script, episode_id: str, frames: Sequence[tuple[fl
             line for line in script.lines if line.start_seconds is not None and start <= line.start_seconds < end
         ]
         present = sorted({line.character for line in speaking if line.character}) or sorted(names)
-        cues = [
-            {
-                "at_seconds": round((line.start_seconds or 0.0) - start, 3),
-                "character": line.character,
-                "emotion": {"name": line.emotion or "neutral"},
-            }
-            for line in speaking
-            if line.character and emotions[line.character]
-        ]
+        cues = _cues(speaking, start, emotions)
         shot: dict[str, Any] = {
             "id": f"shot_{number:03d}",
             "plate": f"pictures/shot_{number:03d}.png",
@@ -117,17 +124,16 @@ def draft_from_script(script: Script, episode_id: str, frames: Sequence[tuple[fl
     return {
         "version": 1,
         "episode": {"id": episode_id, "title": script.title or episode_id, "size": dict(PUPPET_SIZE)},
-        "cast": {
-            key: {
-                "name": name,
-                "portrait": f"pictures/{key}.png",
-                "emotions": {
-                    emotion: f"pictures/{key}-{emotion}.png" for emotion in emotions[key] if emotion != "neutral"
-                },
-                "consent": dict(UNKNOWN_CONSENT),
-            }
-            for key, name in names.items()
-        },
+        "cast": {key: _character(key, name, emotions[key]) for key, name in names.items()},
         "audio": {"stems": {key: f"audio/{key}.wav" for key in names}},
         "shots": shots,
+    }
+
+
+def _character(key: str, name: str, emotions: Sequence[str]) -> dict[str, Any]:
+    return {
+        "name": name,
+        "portrait": f"pictures/{key}.png",
+        "emotions": {emotion: f"pictures/{key}-{emotion}.png" for emotion in emotions if emotion != "neutral"},
+        "consent": dict(UNKNOWN_CONSENT),
     }

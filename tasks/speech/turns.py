@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from tasks.plan.types import Turn
 from tasks.speech.features import BLOCK_FRAMES, StemFeatures, extract
 from tasks.speech.gate import GateSettings, speaking
-from tasks.speech.sound import Sound, stem_blocks
-from tasks.speech.vad import FRAME_SAMPLES, FRAME_SECONDS
+from tasks.speech.sound import Sound, sound_blocks, stem_blocks
+from tasks.speech.vad import FRAME_SAMPLES, FRAME_SECONDS, SAMPLE_RATE
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,8 @@ def turns_from_activity(
         others = [span for other, spans in enumerate(runs) if other != index for span in spans]
         for start, end in _join(runs[index], others, settings):
             begin, finish = max(0.0, start - settings.pad_seconds), min(seconds, end + settings.pad_seconds)
+            if finish <= begin:
+                continue
             turns.append(Turn(round(begin, 3), round(finish, 3), name))
     return tuple(sorted(turns))
 
@@ -75,15 +77,18 @@ def turns_from_stems(
 ) -> tuple[Turn, ...]:
     """Return who speaks when, in order of time; overlaps are kept, bleed from other stems is not speech.
 
-    `stems` maps a character to its track: a file, or 16 kHz mono samples.
-    Raises: MediaError when a file cannot be read.
+    `stems` maps a character to its track: a file, or 16 kHz mono samples. Where the mix is given, the film ends with
+    it, and so do the turns. Raises: MediaError when a file cannot be read.
     """
     features = stem_features(stems)
     active = speaking(features, settings.gate)
-    return turns_from_activity(features.names, active, features.num_samples / 16_000, settings)
+    seconds = features.num_samples / SAMPLE_RATE
+    if mix is not None:
+        seconds = min(seconds, sum(map(len, sound_blocks(mix, BLOCK_FRAMES * FRAME_SAMPLES))) / SAMPLE_RATE)
+    return turns_from_activity(features.names, active, seconds, settings)
 
 
 def plain_turns(features: StemFeatures, settings: TurnSettings = TurnSettings()) -> tuple[Turn, ...]:
     """Return turns from voice activity alone, without the gate: what the benchmark compares with."""
     active = features.probability > settings.gate.probability_on
-    return turns_from_activity(features.names, active, features.num_samples / 16_000, settings)
+    return turns_from_activity(features.names, active, features.num_samples / SAMPLE_RATE, settings)

@@ -139,10 +139,12 @@ def test_the_page_fits_a_phone_and_a_desk(pilot, tmp_path):
     page = write_preview(pilot, tmp_path)[0]
     with sync_playwright() as play:
         arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        browser = play.chromium.launch(executable_path=shutil.which("chromium"), args=arguments)
+        browser = play.chromium.launch(executable_path=shutil.which("chromium"), args=arguments, timeout=240_000)
+        view = browser.new_page()
+        view.set_default_timeout(240_000)  # a browser's first start on a busy machine takes long
+        view.goto(page.as_uri())
         for width in (390, 1280):
-            view = browser.new_page(viewport={"width": width, "height": 844})
-            view.goto(page.as_uri())
+            view.set_viewport_size({"width": width, "height": 844})
             assert view.evaluate("document.documentElement.scrollWidth") == width
             assert view.evaluate("[...document.images].every(image => image.naturalWidth >= 640)")
         browser.close()

@@ -23,6 +23,8 @@ def checkpoint(tmp_path):
     return path
 
 
+# whisper leaves its vocabulary file open
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_words_are_looked_for_in_each_speakers_own_turns(checkpoint):
     noise = np.random.default_rng(0).normal(0, 0.1, 32_000).astype(np.float32)
     turns = (Turn(0.0, 0.5, "ana"), Turn(0.5, 1.5, "ben"))

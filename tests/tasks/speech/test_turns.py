@@ -82,6 +82,13 @@ def test_silence_and_no_stems_give_no_turns():
     assert turns_from_stems({"ana": np.zeros(40_000, np.float32), "ben": np.zeros(0, np.float32)}) == ()
 
 
+def test_turns_end_with_the_mix():
+    made = converse(2)
+    cut_off = made.turns[-1].start_seconds + 0.5
+    found = turns_from_stems(made.stems, sum(made.stems.values())[: round(cut_off * 16_000)])
+    assert found[-1].end_seconds == pytest.approx(cut_off, abs=0.001)
+
+
 def test_a_file_that_is_no_sound_is_named(tmp_path):
     (tmp_path / "ana.wav").write_text("not a sound")
     with pytest.raises(MediaError, match=r"ana\.wav: cannot be read as sound"):
