@@ -47,6 +47,7 @@ class InsightFaceDetector:
         """Raises: ConfigError when insightface or a detection model is missing."""
         try:
             from insightface.app import FaceAnalysis
+            from onnxruntime.capi import onnxruntime_pybind11_state as onnx_errors
         except ImportError as exc:
             raise ConfigError("insightface is not installed; pip install 'avatar-farm[studio]'") from exc
         if not any(folder.glob("*.onnx")):
@@ -56,7 +57,14 @@ class InsightFaceDetector:
                 warnings.simplefilter("ignore")
                 self._app = FaceAnalysis(name=str(folder), providers=["CPUExecutionProvider"])
                 self._app.prepare(ctx_id=-1, det_thresh=least_score)
-        except (AssertionError, RuntimeError, ValueError, OSError) as exc:
+        except (
+            AssertionError,
+            RuntimeError,
+            ValueError,
+            OSError,
+            onnx_errors.InvalidProtobuf,
+            onnx_errors.Fail,
+        ) as exc:
             raise ConfigError(f"{folder}: insightface finds no detection model in it ({exc})") from exc
 
     def detect(self, image: Image) -> list[DetectedFace]:

@@ -79,7 +79,10 @@ class SherpaDiarizer:
         self._library: Any = sherpa_onnx
         self._segmentation = _one(folder, "segmentation*.onnx")
         self._embedding = sherpa_onnx.SpeakerEmbeddingExtractorConfig(model=str(_one(folder, "embedding*.onnx")))
-        self._extractor = sherpa_onnx.SpeakerEmbeddingExtractor(self._embedding)
+        try:
+            self._extractor = sherpa_onnx.SpeakerEmbeddingExtractor(self._embedding)
+        except RuntimeError as exc:
+            raise ConfigError(f"{folder}: embedding model cannot be loaded ({exc})") from exc
 
     def diarize(self, samples: Samples, num_speakers: int) -> tuple[Turn, ...]:
         """Return turns of voices voice_0, voice_1, ..."""

@@ -61,6 +61,10 @@ def test_turns_that_have_the_casts_names_keep_them(mixed, made):
 def test_a_diarizer_without_its_models_says_what_to_put_where(tmp_path):
     with pytest.raises(ConfigError, match=r"no segmentation\*\.onnx|sherpa-onnx is not installed|no embedding"):
         open_diarizer(f"sherpa:{tmp_path}")
+    (tmp_path / "segmentation.onnx").write_bytes(b"no network")
+    (tmp_path / "embedding.onnx").write_bytes(b"no network")
+    with pytest.raises(ConfigError, match=r"embedding model cannot be loaded|sherpa-onnx is not installed"):
+        open_diarizer(f"sherpa:{tmp_path}")
     with pytest.raises(ConfigError, match=r"write rttm:FILE"):
         open_diarizer("guess")
 
