@@ -45,6 +45,13 @@ def block_flops(num_tokens: int, num_blocks: int = 4) -> float:
     return num_blocks * (LINEAR_FLOPS * num_tokens + 4 * AVATAR.hidden * num_tokens**2)
 
 
+def other_flops(num_video: int, num_text: int) -> float:
+    """Return the FLOP outside the blocks: text refiner, the plate's projection, one audio adapter."""
+    d = AVATAR.hidden
+    refiner = 2 * num_text * (AVATAR.text_width * d + AVATAR.refiner_blocks * 12 * d**2)
+    return refiner + 2 * num_video * d * (d + 2 * AVATAR.adapter_width)
+
+
 @torch.inference_mode()
 def bench_forward(network: VideoTransformer) -> list[str]:
     """One forward of latent 9x24x40 with 256 text rows (200 valid) against a plain matmul, before and after."""
@@ -55,11 +62,13 @@ def bench_forward(network: VideoTransformer) -> list[str]:
     seconds = cpu_seconds(lambda: network(case["x"], case["t"], conditions, CHUNKED))
     plain = (before + matmul_rate(num_tokens)) / 2
     rate = block_flops(num_tokens) / seconds
+    done = (block_flops(num_tokens - 56) + other_flops(num_tokens - 496, 256)) / seconds  # 56 padding rows are left out
     return [
         f"forward 9x24x40, 256 text rows, 2+2 blocks: {seconds:.1f} CPU-s "
         f"(released code, same kind of core: {RELEASED_CPU_SECONDS:.0f}), {rate / 1e9:.1f} GFLOP "
         f"per CPU-s, matmul {plain / 1e9:.1f}",
-        f"share of a plain float32 matmul: {rate / plain:.3f} (target 0.85)",
+        f"share of a plain float32 matmul: {rate / plain:.3f} for the blocks' nominal "
+        f"{block_flops(num_tokens) / 1e12:.2f} TFLOP (target 0.85), {done / plain:.3f} for all that is computed",
     ]
 
 
