@@ -7,13 +7,12 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from tasks.cluster.api import KubeApi, connect
+from tasks.cluster.api import connect
 from tasks.cluster.drain import cordon, nodes_of, uncordon, wait_until_empty
-from tasks.cluster.facts import read_facts
+from tasks.cluster.facts import check_cluster
 from tasks.cluster.job_template import write_templates
-from tasks.cluster.pool_shape import CPU_POOL, GPU_POOL, RENDER_NAMESPACE, PoolShape
+from tasks.cluster.pool_shape import CPU_POOL, GPU_POOL, RENDER_NAMESPACE
 from tasks.cluster.pools import ensure_pool, pause_pool
-from tasks.cluster.preflight import Finding, needed_permissions, preflight
 from tasks.cluster.sweep_round import sweep
 from tasks.cluster.weights_volume import claim_manifests, fill_volume, publish_weights
 from tasks.errors import FarmError
@@ -21,12 +20,6 @@ from tasks.settings import settings
 from tasks.store import Store, open_store
 
 POOLS = (CPU_POOL.pool, GPU_POOL.pool)
-
-
-def check_cluster(api: KubeApi, shapes: tuple[PoolShape, ...] = (CPU_POOL, GPU_POOL)) -> list[Finding]:
-    """Return every finding about a cluster, errors first. Raises: ClusterError when it does not answer."""
-    render = shapes[0].namespace
-    return preflight(read_facts(api, render, needed_permissions(render)), shapes)
 
 
 def _preflight(given: argparse.Namespace) -> int:

@@ -3,7 +3,25 @@
 from collections.abc import Iterable
 
 from tasks.cluster.api import ClusterError, KubeApi
-from tasks.cluster.preflight import KUEUE_GROUP, WANTED_KEYS, ClusterFacts, Permission
+from tasks.cluster.pool_shape import CPU_POOL, GPU_POOL, PoolShape
+from tasks.cluster.preflight import (
+    KUEUE_GROUP,
+    WANTED_KEYS,
+    ClusterFacts,
+    Finding,
+    Permission,
+    needed_permissions,
+    preflight,
+)
+
+
+def check_cluster(api: KubeApi, shapes: tuple[PoolShape, ...] = (CPU_POOL, GPU_POOL)) -> list[Finding]:
+    """Return every finding about a cluster and the pools' pods, errors first.
+
+    Raises: ClusterError when the server does not answer or this person may not read nodes and pods.
+    """
+    render = shapes[0].namespace
+    return preflight(read_facts(api, render, needed_permissions(render)), shapes)
 
 
 def read_facts(api: KubeApi, render: str, permissions: Iterable[Permission]) -> ClusterFacts:

@@ -10,7 +10,7 @@ import urllib.error
 import urllib.request
 
 QUIET = {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PREFECT_LOGGING_LEVEL": "WARNING"}
-START_SECONDS = 180
+START_SECONDS = 600  # a machine that is busy with twenty other things
 
 
 @contextlib.contextmanager

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 from things import NAMESPACE, node, pod
 
-from tasks.cluster.__main__ import check_cluster
 from tasks.cluster.api import ClusterError, KubeApi
+from tasks.cluster.facts import check_cluster
 from tasks.cluster.pool_shape import CPU_POOL, GPU_POOL
 from tasks.cluster.preflight import ClusterFacts, Permission, needed_permissions, preflight
 
