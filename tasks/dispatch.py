@@ -36,7 +36,7 @@ from tasks.work import segment_item, shot_item
 
 log = logging.getLogger(__name__)
 LEAD_SECONDS = 2.0  # how far ahead a shot's segments are due: longer than it takes to create them all
-ENDED_WITHOUT_OUTPUT = ("COMPLETED", "CRASHED", "CANCELLED")  # a FAILED one waits for a person
+ENDED_WITHOUT_OUTPUT = ("COMPLETED", "CRASHED")  # a FAILED one waits for a person; a CANCELLED one had its person
 
 
 class ChildrenFailed(TransientError):
@@ -180,7 +180,7 @@ def wait_for(pod: Pod, plan: Plan, runs: Mapping[UUID, Child], patience: Patienc
             still_since = still_since or patience.clock()
             waited = patience.clock() - still_since
             if waited > min(patience.settle_seconds, patience.grace_seconds):
-                revived = [revive(pod, plan, runs[run.id], run) for run in states]
+                revived = [revive(pod, plan, runs[run.id], run) for run in states if not runs[run.id].again]
                 still_since = None if any(revived) else still_since
             if still_since and waited > patience.grace_seconds:
                 return

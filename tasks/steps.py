@@ -18,6 +18,7 @@ from tasks.pod import Pod, open_pod
 from tasks.pointer import find_done
 from tasks.progress import watcher
 from tasks.register import register
+from tasks.run_progress import run_watcher
 from tasks.settings import settings
 from tasks.take import clear_take, gather_cast, render_take, silent_segments, speak_again
 from tasks.waivers import load_order
@@ -83,7 +84,8 @@ def render_segment_alone(order: str, shot: str, segment: int, store: str, databa
         cast = gather_cast(pod, plan, part, settings().wait_seconds)
         if one in silent_segments(pod, plan, part):
             speak_again(pod, plan, part, one, cast)
-        made = make_segment(pod, plan, part, one, cast.denoiser, cast.exchange, watcher.get())
+        watch = run_watcher(f"steps-{plan.episode}-{shot}-{segment}", watcher.get())
+        made = make_segment(pod, plan, part, one, cast.denoiser, cast.exchange, watch)
         return made.pointer.object.key
 
 
