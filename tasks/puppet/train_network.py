@@ -59,6 +59,7 @@ class Recipe:
     seed: int = 0
     save_seconds: float = 60.0
     ear_sessions: int = 36  # voices that the audio projection is started with
+    ear_steps: int = 700
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,7 +212,7 @@ def train_network(folder: Path, pool: Examples, recipe: Recipe, config: NetworkC
         optimiser.load_state_dict(state["optimiser"])
         first = state["step"]
     else:
-        train_ear(network.audio_proj, hear(EAR_SEED, recipe.ear_sessions))
+        train_ear(network.audio_proj, hear(EAR_SEED, recipe.ear_sessions), recipe.ear_steps)
     begun, saved, recent = time.monotonic(), time.monotonic(), []
     for step, items, rng in batches(pool, recipe, first):
         for group in optimiser.param_groups:
