@@ -1,13 +1,14 @@
 """Make pools, queues, limits, deployments and automations in Prefect. Doing it again changes nothing."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 from uuid import UUID
 
 from prefect import get_client
 from prefect.client.orchestration import PrefectClient
-from prefect.exceptions import ObjectNotFound
+from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 
 from tasks.errors import ConfigError
 from tasks.farm_setup.files import Deployment, read_automations, read_deployments
@@ -62,7 +63,8 @@ async def _pool(client: PrefectClient, name: str, wanted: Wanted) -> str:
                 raise ConfigError(f"pool {name} is of type {pool.type}; delete it or run farm setup --pool kubernetes")
             said = "unchanged"
         except ObjectNotFound:
-            await client.create_work_pool(WorkPoolCreate(name=name, type="process"))
+            with suppress(ObjectAlreadyExists):  # a busy server may have made it and lost its answer
+                await client.create_work_pool(WorkPoolCreate(name=name, type="process"))
             said = "created"
     limit = (wanted.slots or {}).get(name, 0) or None
     if limit and (await client.read_work_pool(name)).concurrency_limit != limit:
@@ -75,7 +77,8 @@ async def _queue(client: PrefectClient, pool: str) -> str:
     try:
         await client.read_work_queue_by_name(RUSH, work_pool_name=pool)
     except ObjectNotFound:
-        await client.create_work_queue(RUSH, work_pool_name=pool, priority=1)
+        with suppress(ObjectAlreadyExists):
+            await client.create_work_queue(RUSH, work_pool_name=pool, priority=1)
         return "created"
     return "unchanged"
 
