@@ -1,14 +1,18 @@
 """Reading reports every layer's faults at once, and no fault causes another."""
 
 import json
+import os
 import re
-import shutil
+import subprocess
 import sys
+import time
 from datetime import date
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
+from PIL import Image
 from studio_media import draw_plate, make_media
 
 from tasks.errors import ManifestError, StoreError
@@ -183,8 +187,6 @@ def test_a_file_that_is_not_there_or_not_text_is_told(studio):
 
 
 def test_a_fifo_is_not_opened(studio):
-    import os
-
     os.mkfifo(studio / "pictures" / "pipe.png")
     text = BASE.read_text().replace("plate: pictures/plate.png", "plate: pictures/pipe.png", 1)
     assert faults_of(write(studio, text)) == [("shots[0].plate", "media-not-a-file")]
@@ -197,8 +199,6 @@ def test_a_file_url_inside_the_folder_is_a_path(studio):
 
 
 def test_a_long_manifest_is_read_in_seconds(studio):
-    import time
-
     header, shot = BASE.read_text().split("shots:\n")[0], BASE.read_text().split("shots:\n")[1].split("  - id: one")[0]
     shots = [
         shot.replace("id: two", f"id: s{n}").replace("duration_seconds: 2", "duration_seconds: 0.2")
@@ -225,13 +225,18 @@ def test_the_pilot_passes_and_is_what_it_says():
 
 
 def test_the_pilot_is_made_by_its_script(tmp_path):
-    import subprocess
-
     root = Path(__file__).parents[3]
     pilot = root / "examples" / "pilot"
     subprocess.run([sys.executable, root / "scripts" / "make_pilot.py", "--out", tmp_path], check=True, cwd=root)
     made = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file())
     assert len(made) == 13
     for name in made:
-        assert (tmp_path / name).read_bytes() == (pilot / name).read_bytes(), name
-    shutil.rmtree(tmp_path)
+        if name.suffix == ".png":  # drawn with fractions of pixels: another processor may round one differently
+            assert np.abs(pixels(tmp_path / name) - pixels(pilot / name)).max() <= 3, name
+        else:
+            assert (tmp_path / name).read_bytes() == (pilot / name).read_bytes(), name
+
+
+def pixels(path: Path) -> np.ndarray:
+    with Image.open(path) as picture:
+        return np.asarray(picture.convert("RGB")).astype(int)
