@@ -10,7 +10,7 @@ from tasks.manifest.models import Box, Character, Cue, Emotion, Manifest, OnScre
 
 NEUTRAL = "neutral"  # the emotion that needs no picture
 LARGEST_SIDE = {"puppet": 640, "avatar": 1600}
-SIZE_MULTIPLE = {"puppet": 16, "avatar": 64}  # MODEL: the released sizes are multiples of 64
+SIZE_MULTIPLE = {"puppet": 16, "avatar": 64}  # the released sizes are multiples of 64
 LARGEST_AREA = 576 * 1600  # the largest of the released sizes
 WINDOW_LATENTS = {"puppet": 9, "avatar": 33}
 LARGEST_WINDOW = {"puppet": 14, "avatar": 33}
