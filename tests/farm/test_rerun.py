@@ -1,0 +1,176 @@
+"""Setting a farm up, and who is queued again, against a real Prefect server; nobody renders here."""
+
+import asyncio
+from uuid import UUID
+
+import pytest
+from prefect import flow, get_client
+from prefect.deployments import run_deployment
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import AwaitingRetry, Completed, Crashed, Failed, Pending, Running
+from prefect_server import prefect_api
+
+from tasks.dispatch import Child, start_child
+from tasks.farm_setup.apply import Wanted, set_up
+from tasks.farm_setup.files import read_automations, read_deployments
+from tasks.pod import open_pod
+from tasks.rehearsal import Rehearsal, ingest_rehearsal
+from tasks.rerun import look_after, reconcile_runs, silent
+from tasks.runs import PERSON, asked_by_a_person, children_of, later, read_run, requeue
+from tasks.work import segment_item
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # Prefect's own
+
+
+@pytest.fixture(scope="module", autouse=True)
+def server():
+    with temporary_settings({PREFECT_API_URL: prefect_api()}):
+        yield prefect_api()
+
+
+@pytest.fixture(scope="module")
+def setup_done(server):
+    return asyncio.run(set_up(Wanted(slots={"farm-gpu": 2})))
+
+
+@pytest.fixture(scope="module")
+def episode(tmp_path_factory, setup_done):
+    """A planned episode, and the parameters of its runs."""
+    folder = tmp_path_factory.mktemp("rerun")
+    store, database = (folder / "store").as_uri(), f"sqlite:///{folder / 'farm.db'}"
+    with open_pod(store, database) as pod:
+        plan, order = ingest_rehearsal(folder / "manifest", Rehearsal((2,), steps=1), pod)
+        yield pod, plan, {"episode": plan.episode, "order": order, "store": store, "database": database}
+
+
+def segment_child(plan, given, index):
+    segment = plan.shots[0].segments[index]
+    return Child(segment_item(segment), "segment/segment", f"s1 {index}", {**given, "shot": "s1", "segment": index})
+
+
+@flow(name="episode")
+def dispatch_twice(children):
+    """Stand in for an episode that was started again: everything is dispatched twice."""
+    parent = "parent"
+    return [[start_child(child, parent, later()) for child in children] for _ in range(2)]
+
+
+@pytest.fixture(scope="module")
+def family(episode):
+    """An episode's run with two children, as its deployment would have made them."""
+    _, plan, given = episode
+    parent = run_deployment("episode/episode", parameters=given, timeout=0, as_subflow=False)
+    with get_client(sync_client=True) as client:
+        client.set_flow_run_state(parent.id, Pending())
+        client.set_flow_run_state(parent.id, Running())
+        children = []
+        for index in range(2):
+            child = segment_child(plan, given, index)
+            task_run = client.create_task_run(
+                task=start_child, flow_run_id=parent.id, dynamic_key=str(index), name=f"dispatch {index}"
+            )
+            deployment = client.read_deployment_by_name(child.deployment)
+            run = client.create_flow_run_from_deployment(
+                deployment.id, parameters=dict(child.parameters), parent_task_run_id=task_run.id
+            )
+            children.append(run.id)
+    return parent.id, children
+
+
+def set_states(run: UUID, *states) -> None:
+    with get_client(sync_client=True) as client:
+        for state in states:
+            client.set_flow_run_state(run, state, force=True)
+
+
+def test_everything_in_the_files_is_made_once(setup_done):
+    deployments, _ = read_deployments()
+    assert {f"deployment {one.name}" for one in deployments} <= setup_done.keys()
+    assert set(setup_done.values()) <= {"created", "left out: no address to notify"}
+    again = asyncio.run(set_up(Wanted(slots={"farm-gpu": 2})))
+    assert set(again.values()) <= {"unchanged", "left out: no address to notify"}
+
+
+def test_a_changed_limit_and_an_address_are_put_in(setup_done):
+    again = asyncio.run(set_up(Wanted(slots={"farm-gpu": 3}, notify="http://127.0.0.1:9/hook")))
+    assert again["pool farm-gpu"] == "updated" and again["automation farm-notify"] == "created"
+
+
+def test_crashes_are_debounced_by_at_least_half_a_minute():
+    restart = next(one for one in read_automations() if one["name"] == "farm-restart")
+    assert restart["trigger"]["posture"] == "Proactive" and restart["trigger"]["within"] >= 30
+
+
+def test_a_child_is_created_once_however_often_its_parent_starts(episode):
+    _, plan, given = episode
+    first, second = dispatch_twice([segment_child(plan, given, index) for index in range(2)])
+    assert first == second and len(set(first)) == 2
+
+
+def test_a_crashed_segment_goes_back_to_the_place_it_had(family):
+    _, (first, _) = family
+    before = read_run(first).expected_start
+    set_states(first, Running(), Crashed())
+    assert "queued again" in look_after(first)
+    with get_client(sync_client=True) as client:
+        state = client.read_flow_run(first).state
+    assert state.name == "AwaitingRetry" and abs((state.state_details.scheduled_time - before).total_seconds()) < 1
+    assert not asked_by_a_person(first)
+    assert look_after(first) == "nothing: the run is on its way"
+
+
+def test_an_episode_goes_on_only_when_no_child_is_red_or_running(family):
+    parent, (first, second) = family
+    assert {run.id for run in children_of(parent)} == {first, second}
+    set_states(parent, Failed())
+    set_states(first, Completed())
+    set_states(second, Failed())
+    assert "1 of its 2 children are not through" in look_after(first)
+    set_states(second, AwaitingRetry(message=PERSON))
+    assert asked_by_a_person(second)
+    set_states(second, Running(), Completed())
+    assert look_after(second).endswith("goes on")
+    assert read_run(parent).state == "SCHEDULED"
+    assert look_after(second) == "nothing: the episode is scheduled"
+
+
+def test_what_no_event_told_of_is_found_by_the_round(family):
+    parent, (first, second) = family
+    set_states(parent, Running(), Failed())
+    set_states(first, Running(), Crashed())
+    set_states(second, Running(), Completed())
+    assert reconcile_runs() == []  # too fresh: the automation's business
+    done = reconcile_runs(now=read_run(first).since + 60)
+    assert len(done) == 1 and "queued again" in done[0]
+    set_states(first, Running(), Completed())
+    done = reconcile_runs(now=read_run(parent).since + 60)
+    assert len(done) == 1 and done[0].endswith("goes on")
+
+
+def test_a_segment_beyond_its_limit_is_left_to_a_person(episode, family):
+    pod, plan, _ = episode
+    _, (first, _) = family
+    item = segment_item(plan.shots[0].segments[0])
+    claim = pod.ledger.claim(item, "w", 60.0)
+    pod.ledger.fail(claim, "bad_input", "no such file", 1.0)
+    set_states(first, Running(), Crashed())
+    assert look_after(first).startswith("nothing: 1 x bad_input")
+    pod.ledger.retry(item, "sam", "the file is there now")
+    assert "queued again" in look_after(first)
+
+
+def test_a_run_that_has_moved_on_is_left_alone(family):
+    _, (first, _) = family
+    stale = read_run(first)
+    set_states(first, Running())
+    assert not requeue(stale, "too late")
+
+
+def test_a_run_is_silent_only_after_its_claim_was_passed_over_a_while_ago(episode):
+    pod, plan, _ = episode
+    status = pod.ledger.status(segment_item(plan.shots[0].segments[1]))
+    assert status.state == "pending"
+    assert silent(status, ended_at=100.0, since=50.0, now=200.0)
+    assert not silent(status, ended_at=100.0, since=120.0, now=200.0)  # it started after that
+    assert not silent(status, ended_at=190.0, since=50.0, now=200.0)
+    assert not silent(None, ended_at=100.0, since=50.0, now=200.0)
