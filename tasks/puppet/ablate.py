@@ -4,15 +4,12 @@ Identities, backgrounds and voices here were never trained on. Directions are as
 """
 
 import time
-import wave
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from model.denoiser import build_denoiser
 from model.noise import shot_noise
@@ -21,113 +18,25 @@ from model.schedule import ScheduleConfig, plan_steps
 from model.vae import decode_frames, to_pixels
 from model.windows import FusionConfig, plan_windows, shot_latents
 from tasks import measures
-from tasks.profiles import PROFILES, puppet_folder
 from tasks.puppet.expression import EMOTIONS
 from tasks.puppet.fusions import motion_frames, overlap_blend
-from tasks.puppet.perform import Film, Parts, Performance, Role, conditions_of, perform
-from tasks.puppet.voices import RATE, mouth_track, normalise_level
-from tasks.puppet.weights import load_parts
+from tasks.puppet.perform import Film, Performance, Role, conditions_of, perform
+from tasks.puppet.trial import (
+    FRAMES,
+    HELD_OUT,
+    Row,
+    Stage,
+    duet,
+    envelope,
+    keep_sheet,
+    mean_rows,
+    mouths,
+    open_stage,
+    silence,
+    speech_figures,
+    stretch,
+)
 from tasks.puppet.world import draw_plate
-
-HELD_OUT = 1 << 41  # plates from here on were never trained on
-VOICES = Path(__file__).resolve().parents[2] / "examples" / "pilot" / "audio" / "lines"
-FRAMES = 65
-Samples = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the table."""
-
-    group: str
-    name: str
-    values: dict[str, float]
-
-    def __str__(self) -> str:
-        figures = "  ".join(f"{name} {value:.3f}" for name, value in self.values.items())
-        return f"{self.group:9} {self.name:34} {figures}"
-
-
-@dataclass(frozen=True)
-class Stage:
-    """What every ablation works with."""
-
-    parts: Parts
-    probe: measures.Probe
-    voices: tuple[Samples, ...]
-    cases: int
-    out: Path | None
-
-
-def read_wav(path: Path) -> Samples:
-    """Return a 16 kHz mono file's samples."""
-    with wave.open(str(path)) as file:
-        return np.frombuffer(file.readframes(file.getnframes()), "<i2") / 32768
-
-
-def open_stage(cases: int, out: Path | None = None, frames: int = FRAMES) -> Stage:
-    """Load the shipped weights and the recorded voices that they are measured with."""
-    folder = puppet_folder()
-    parts = Parts(*load_parts(folder, PROFILES["puppet"].network, torch.device("cpu")))
-    voices = tuple(stretch(read_wav(file), frames) for file in sorted(VOICES.glob("*.wav")))
-    return Stage(parts, measures.load_probe(folder / "probe.npz"), voices, cases, out)
-
-
-def stretch(samples: Samples, frames: int) -> Samples:
-    """Return a track of exactly so many frames at 25 fps, repeated if it is too short."""
-    length = frames * RATE // 25
-    return np.resize(samples, length)
-
-
-def silence(frames: int = FRAMES) -> Samples:
-    """Return a silent track."""
-    return np.zeros(frames * RATE // 25)
-
-
-def envelope(samples: Samples, frames: int) -> NDArray[np.float64]:
-    """Return how loud the speech band is at every frame: what a mouth should follow."""
-    return mouth_track(normalise_level(samples), 25.0, frames)[:, 0]
-
-
-def mouths(film: Film, stage: Stage) -> list[NDArray[np.float64]]:
-    """Return the openness of every mouth."""
-    return [measures.mouth_signal(film.frames, film.plate, box, stage.probe) for box in film.boxes]
-
-
-def keep_sheet(stage: Stage, name: str, films: list[Film], columns: int = 8) -> None:
-    """Write a contact sheet: a row a film, the plate first."""
-    if stage.out is None:
-        return
-    rows = []
-    for film in films:
-        picks = np.linspace(4, len(film.frames) - 1, columns).astype(int)
-        rows.append(np.concatenate([film.plate, *(film.frames[i] for i in picks)], axis=1))
-    stage.out.mkdir(parents=True, exist_ok=True)
-    sheet = np.concatenate(rows)
-    cv2.imwrite(str(stage.out / f"{name}.png"), sheet[:, :, ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])
-
-
-def _mean_rows(group: str, name: str, found: list[dict[str, float]]) -> Row:
-    return Row(group, name, {key: float(np.mean([one[key] for one in found])) for key in found[0]})
-
-
-def duet(case: int, stage: Stage, **changes: object) -> Performance:
-    """Return a plate of two where the left one speaks."""
-    roles = (Role(stage.voices[case % len(stage.voices)], "neutral"), Role(silence(), "neutral"))
-    play = Performance(HELD_OUT + case, roles, FRAMES, noise_seed=case)
-    return replace(play, **changes)  # type: ignore[arg-type]
-
-
-def speech_figures(film: Film, heard: Samples, stage: Stage) -> dict[str, float]:
-    """Return activity and correlation with one stem of the first two faces."""
-    track = envelope(heard, len(film.frames))
-    first, second = mouths(film, stage)[:2]
-    sync = measures.lip_sync(first, track)
-    return {
-        "active A": measures.activity(first), "active B": measures.activity(second),
-        "corr A": measures.correlation(first, track), "corr B": measures.correlation(second, track),
-        "lag": float(sync.lag_frames), "chance": sync.chance_95,
-    }  # fmt: skip
 
 
 def masks(stage: Stage) -> Iterator[Row]:
@@ -144,7 +53,7 @@ def masks(stage: Stage) -> Iterator[Row]:
             film = perform(play, stage.parts)
             found.append(speech_figures(film, play.roles[0].samples, stage))
             films += [film] if case == 0 else []
-        yield _mean_rows("masks", name, found)
+        yield mean_rows("masks", name, found)
     keep_sheet(stage, "masks", films)
 
 
@@ -171,7 +80,7 @@ def casts(stage: Stage) -> Iterator[Row]:
                 "quiet": float(np.mean(quiet)) if quiet else 0.0,
             })  # fmt: skip
             films += [film] if case == 0 else []
-        yield _mean_rows("casts", name, found)
+        yield mean_rows("casts", name, found)
     keep_sheet(stage, "casts", films)
 
 
@@ -217,7 +126,7 @@ def long_takes(stage: Stage, frames: int = 161) -> Iterator[Row]:
                 "calls": float(calls), "late/early face": drift(film),
             })  # fmt: skip
             films += [film] if case == 0 else []
-        yield _mean_rows("long take", name, found)
+        yield mean_rows("long take", name, found)
     keep_sheet(stage, "long-take", films, columns=10)
 
 
@@ -271,7 +180,7 @@ def few_steps(stage: Stage) -> Iterator[Row]:
                 }
             )
             films += [film] if case == 0 else []
-        yield _mean_rows("steps", str(steps), found)
+        yield mean_rows("steps", str(steps), found)
     keep_sheet(stage, "steps", films)
 
 
@@ -308,7 +217,7 @@ def knobs(stage: Stage) -> Iterator[Row]:
             film = perform(duet(case, stage, **changes), stage.parts)
             found.append(knob_figures(film, stage))
             films += [film] if case == 0 else []
-        yield _mean_rows("knobs", name, found)
+        yield mean_rows("knobs", name, found)
     for strength in (0.4, 1.5):
         roles = (Role(stage.voices[0], "neutral", voice=strength), Role(silence(), "neutral"))
         film = perform(duet(0, stage, roles=roles), stage.parts)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.random import Generator
+from numpy.typing import NDArray
 from torch import Tensor
 
 from model.audio import build_encoder, encode_track
@@ -35,8 +36,8 @@ Tensors = dict[str, Tensor]
 class Session:
     """A voice that babbles with pauses: clean samples for the mouth, recorded ones for the ear."""
 
-    clean: np.ndarray[tuple[int], np.dtype[np.float64]]
-    heard: np.ndarray[tuple[int], np.dtype[np.float64]]
+    clean: NDArray[np.float64]
+    heard: NDArray[np.float64]
     kept: dict[float, Tensor]  # audio windows of the whole track per fps
 
     def windows(self, encoder: Any, fps: float) -> Tensor:
@@ -49,7 +50,7 @@ class Session:
 
 def draw_session(seed: int) -> Session:
     """Return one synthetic speaker's track, level-normalised, and how a microphone hears it."""
-    clean = normalise_level(speak(seed, _SESSION_SECONDS))
+    clean = normalise_level(speak(seed, _SESSION_SECONDS)).astype(np.float64)
     return Session(clean, augment(clean, np.random.default_rng([seed, 41])), {})
 
 

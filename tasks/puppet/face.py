@@ -16,7 +16,7 @@ WHITE: Colour = (255, 253, 248)
 def turned(points: Points, face: Expression, depth: float = 1.0) -> Points:
     """Return face points moved by the head's yaw and pitch; nearer parts move more."""
     across = points[:, 0]
-    out = points + (0.2 * face.yaw * depth, 0.13 * face.pitch * depth)
+    out: Points = points + np.array((0.2 * face.yaw * depth, 0.13 * face.pitch * depth))
     out[:, 0] -= 0.06 * abs(face.yaw) * across + 0.09 * face.yaw * depth * np.minimum(across * across, 1.0)
     return out
 

@@ -43,7 +43,7 @@ def train_ear(projection: AudioProjection, heard: tuple[Tensor, Tensor], steps: 
         told = reader(projection(windows[pick].float()))  # (256, 4, 2)
         loss = functional.mse_loss(told, mouths[pick][:, None].expand_as(told))
         optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         error = 0.98 * error + 0.02 * float(loss.detach())
     return error

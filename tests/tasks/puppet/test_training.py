@@ -46,7 +46,7 @@ def test_a_window_cut_later_hears_its_own_frames(pool: Examples) -> None:
     rng = np.random.default_rng(0)
     item = cut_item(example, rng, TINY.stages[1], 3, TINY)
     voice, windows = item.conditions.voices[0], example["voices"][0]["windows"].float()
-    first = next(l for l in range(8) if torch.equal(example["clip"][:, l : l + 3].float(), item.latents))
+    first = next(i for i in range(8) if torch.equal(example["clip"][:, i : i + 3].float(), item.latents))
     assert len(voice.audio) == 9
     assert torch.equal(voice.audio, windows[4 * first : 4 * first + 9]) or not voice.audio.any()
 
