@@ -11,6 +11,7 @@ from tasks.manifest.remote import store_fetch
 from tasks.network import weights_digest
 from tasks.plan.types import Plan
 from tasks.profiles import weights_folder
+from tasks.separate import with_stems
 from tasks.settings import settings
 from tasks.survey import Survey, make_plan, survey
 from tasks.weights import check_use
@@ -39,6 +40,7 @@ def prepare(manifest: Path, tell: Tell = lambda text: None) -> Prepared:
     if profile != "puppet":  # the shipped weights allow everything
         check_use(weights_folder(profile, settings().weights), settings().territory)
     tell("listening to the stems")
+    loaded = with_stems(loaded, settings().home / "stems")
     found = survey(loaded)
     faces = find_faces(loaded, open_detector(settings().face_models)) if needs_faces(loaded) else {}
     weights = weights_digest(profile, settings().weights)
