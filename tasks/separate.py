@@ -27,9 +27,10 @@ def with_stems(loaded: LoadedManifest, folder: Path) -> LoadedManifest:
         return _named(loaded, _cut(loaded, audio.mix, audio.turns, folder))
     if len(seen) > 1:
         named = " ".join(f"{name}=FILE" for name in seen)
+        command = f"farm turns --mix {audio.mix} --diarizer sherpa:FOLDER --rttm turns.rttm --voices {named}"
         raise ConfigError(
-            f"the mix {audio.mix!r} holds the voices of {', '.join(seen)} and no turns; write them once with 'farm turns"
-            f" --mix {audio.mix} --diarizer sherpa:FOLDER --rttm turns.rttm --voices {named}', and name them in audio.turns"
+            f"the mix {audio.mix!r} holds the voices of {', '.join(seen)} and nothing says who speaks when;"
+            f" write it once with '{command}' and name the file in audio.turns"
         )
     return _with(loaded, dict.fromkeys(seen, audio.mix))
 
