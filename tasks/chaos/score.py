@@ -102,6 +102,8 @@ def scoreboard(menu: Menu, tally: Tally, faults: Faults, score: Score, seconds: 
     ]
     table = "\n".join(f"| {name} | {value} |" for name, value in rows)
     verdict = "nothing lost, nothing doubled" if score.clean else "NOT CLEAN"
+    if not tally.meets(menu):
+        verdict += f"; the time limit ended it after {tally.kills} of {menu.random_kills + menu.point_kills} kills"
     notes = "\n".join(f"* {finding.rule}: {finding.subject}: {finding.message}" for finding in score.findings[:20])
     return (
         f"# Chaos\n\n`{command}`: {verdict}.\n\nReal store protocol, claims, exchange, checkpoints, PostgreSQL "
