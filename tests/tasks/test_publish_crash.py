@@ -54,7 +54,7 @@ def test_a_worker_killed_at_any_point_leaves_one_winner(context, farm, farm_stor
     assert [entry.action for entry in ledger.audit_trail()] == ["published"]
 
 
-@pytest.mark.parametrize(("num_workers", "lease_seconds"), [(8, 60.0), (4, 0.01)])
+@pytest.mark.parametrize(("num_workers", "lease_seconds"), [(6, 60.0), (4, 0.01)])
 def test_of_many_workers_one_wins(
     context, farm_store: Store, ledger: Ledger, where, num_workers, lease_seconds
 ) -> None:
