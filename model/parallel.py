@@ -7,7 +7,6 @@ a time and stay local. A window's velocity is put together at the end, so all pr
 b batch, c latent channels, t latents, h w latent size, n tokens of a share and of the text, h heads, e head width.
 """
 
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from datetime import timedelta
@@ -82,7 +81,7 @@ def join(degrees: Degrees, device: torch.device, timeout_seconds: float = 600) -
     from xfuser.core.distributed import init_distributed_environment, initialize_model_parallel
 
     rank = dist.get_rank()
-    local_rank = int(os.environ.get("LOCAL_RANK", rank))  # torchrun's word to its processes, not a setting
+    local_rank = rank if device.index is None else device.index
     init_distributed_environment(dist.get_world_size(), rank, "env://", local_rank, backend)
     initialize_model_parallel(
         classifier_free_guidance_degree=degrees.guidance,
