@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from model.config import AVATAR
-from model.text import TextLayout, encode_prompt, trim_llava
+from model.text import NEGATIVE_PROMPT, PROMPT_PREFIX, TextLayout, encode_prompt, trim_llava
 from model.weights import Placement, load_audio_encoder, load_network, load_vae
 from tasks.errors import ConfigError
 from tasks.network import Bundle, TextEncoder, weights_digest
@@ -24,11 +24,6 @@ from tasks.settings import Settings
 
 NETWORK_FILES = ("network.safetensors", "mp_rank_00_model_states.pt", "mp_rank_00_model_states_fp8.pt")
 VAE_FILES = ("vae.safetensors", "vae/pytorch_model.pt")
-PREFIX = "Authentic, Realistic, Natural, High-quality, Lens-Fixed, "  # the release puts it before every prompt
-NEGATIVE = (
-    "Aerial view, aerial view, overexposed, low quality, deformation, a poor composition, bad hands, bad teeth, "
-    "bad eyes, bad limbs, distortion, blurring, Lens changes"
-)
 EMOTION_LATENTS = 64  # a face crop of 512 x 512 pixels
 
 
@@ -50,8 +45,8 @@ def load_released(device: torch.device, settings: Settings) -> Bundle:
         encoder=load_audio_encoder(_path(settings.whisper), AVATAR.audio, Placement(device)),
         encode_text=_text_encoder(_path(settings.llava), _path(settings.clip), device),
         emotion_latents=EMOTION_LATENTS,
-        prompt_prefix=PREFIX,
-        negative_prompt=NEGATIVE,
+        prompt_prefix=PROMPT_PREFIX,
+        negative_prompt=NEGATIVE_PROMPT,
     )
 
 

@@ -1,4 +1,4 @@
-"""`farm weights convert|check|license`: weight files against the network, and what their licence allows."""
+"""`farm weights convert|check|card`: weight files against the network, and what their licence allows."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -42,8 +42,8 @@ def convert(
     typer.echo(str(target))
 
 
-@app.command("license")
-def license_file(
+@app.command("card")
+def card(
     file: File, licence: Annotated[str, typer.Argument(help="Its name: tencent-hunyuan-community, apache-2.0, ...")]
 ) -> None:
     """Put a file's licence on record in a card beside it."""
