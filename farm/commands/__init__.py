@@ -5,6 +5,7 @@ import typer
 
 def mount(app: typer.Typer) -> None:
     """Add every command to the application."""
+    from farm import puppet
     from farm.commands import chaos, operations, planning, rendering, service, speech, weights
 
     planning.mount(app)
@@ -14,3 +15,5 @@ def mount(app: typer.Typer) -> None:
     speech.mount(app)
     app.add_typer(weights.app)
     chaos.mount(app)
+    app.add_typer(puppet.puppet_app, name="puppet")
+    app.command("ablate")(puppet.ablate)
