@@ -81,12 +81,18 @@ def render_manifest(manifest: Path, out: Path | None, store: str, pods: int, beg
     watch = watcher.get()
     made = prepare(manifest, watch.note)
     from tasks.pod import open_pod
+    from tasks.pointer import find_done
+    from tasks.work import export_film, film_item
 
     folder = (out or Path("out") / made.plan.episode).resolve()
     with open_pod(store) as pod:
         missing = sum(len(missing_segments(pod, shot)) for shot in made.plan.shots)
         order = ingest(made.loaded, made.found, made.plan, pod.store)
-    run_flow(made, order, folder, store, pods)
+        finished = find_done(pod.store, film_item(made.plan)) is not None
+        if finished:  # nothing to run, so no server is started either
+            export_film(pod, made.plan, folder)
+    if not finished:
+        run_flow(made, order, folder, store, pods)
     write_plan(made.plan, folder)
     film = folder / f"{made.plan.episode}.{made.plan.output.container}"
     return Film(film, made.plan, missing, time.monotonic() - begun, peak_megabytes())
