@@ -33,6 +33,9 @@ golden: $(VENV)/.dev
 ablate: $(VENV)/.dev
 	$(BIN)/farm ablate
 
+chaos: $(VENV)/.dev
+	$(BIN)/farm chaos
+
 $(VENV)/.core: requirements/core.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' || { echo "avatar-farm needs Python 3.11 or 3.12: make PYTHON=/path/to/python3.11 demo"; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
