@@ -11,13 +11,14 @@ Circular modes use drifting ownership: the windows of a segment move with the bo
 keeps its place, and the odd window that some steps have goes where it delays least.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 from model.windows import FusionConfig, ShotLatents, Window, plan_windows, window_latents
 
 Segments = int | tuple[int, ...]  # how many share the shot evenly, or the windows of each
+Owned = tuple[tuple[Window, ...], ...]  # the windows of each segment at one step
 
 
 @dataclass(frozen=True)
@@ -92,11 +93,32 @@ def plan_exchange(
     last step publishes nothing here, see `plan_result`. At step 0 nothing is read: noise is a function of the latent.
     Raises: ValueError when the shares do not sum to the shot's windows, or the step is outside `moves`.
     """
-    now = _owned(shot, fusion, step, segments, moves)
-    reads = _reads(_owned(shot, fusion, step - 1, segments, moves), now) if step > 0 else _nothing(now)
-    is_last = moves is not None and step == len(moves) - 1
-    next_reads = _nothing(now) if is_last else _reads(now, _owned(shot, fusion, step + 1, segments, moves))
-    return tuple(SegmentStep(s, windows, reads[s], _published(s, windows, next_reads)) for s, windows in enumerate(now))
+    before, now, after = _around(shot, fusion, step, segments, moves)
+    reads = _reads(before, now) if before else _nothing(now)
+    wanted = _wanted(_reads(now, after)) if after else {}
+    return tuple(
+        SegmentStep(s, windows, reads[s], _published(windows, wanted.get(s, set()))) for s, windows in enumerate(now)
+    )
+
+
+def plan_segment(
+    shot: ShotLatents,
+    fusion: FusionConfig,
+    step: int,
+    segments: Segments,
+    segment: int,
+    moves: Sequence[int] | None = None,
+) -> SegmentStep:
+    """Return one segment's part of a step, as `plan_exchange` has it, without planning everybody else's.
+
+    Raises: as `plan_exchange`.
+    """
+    before, now, after = _around(shot, fusion, step, segments, moves)
+    own = _latents(now[segment])
+    reads = _reads_of(segment, own, before, range(len(before)))
+    touching = [r for r, windows in enumerate(after) if any(not own.isdisjoint(w.latents) for w in windows)]
+    theirs = (_reads_of(r, _latents(after[r]), now, (segment,)) for r in touching)
+    return SegmentStep(segment, now[segment], reads, _published(now[segment], _wanted(theirs).get(segment, set())))
 
 
 def plan_result(
@@ -126,6 +148,16 @@ def _owned(
     return segment_windows(shot, step if moves is None else moves[step], fusion, segments)
 
 
+def _around(
+    shot: ShotLatents, fusion: FusionConfig, step: int, segments: Segments, moves: Sequence[int] | None
+) -> tuple[Owned, Owned, Owned]:
+    """Return who owns what at the step before, at this one and at the next; empty where there is none."""
+    now = _owned(shot, fusion, step, segments, moves)
+    before = _owned(shot, fusion, step - 1, segments, moves) if step > 0 else ()
+    is_last = moves is not None and step == len(moves) - 1
+    return before, now, () if is_last else _owned(shot, fusion, step + 1, segments, moves)
+
+
 def _guarded_cuts(windows: Sequence[Window], shares: Sequence[int], total: int) -> list[int]:
     """Return the indices of the windows at which each segment begins.
 
@@ -134,46 +166,69 @@ def _guarded_cuts(windows: Sequence[Window], shares: Sequence[int], total: int) 
     cannot drift for ever, so it jumps back by a window less the shift, and cells centred on home make that cheapest.
     """
     starts = [*(w.latents[0] for w in windows), total]
-    homes = [total * sum(shares[:s]) / sum(shares) for s in range(len(shares) + 1)]
-    extra = len(windows) - sum(shares)
-    candidates = [
-        [sum(shares[:s]) + (extra if s > taker else 0) for s in range(len(shares) + 1)] for taker in range(len(shares))
-    ]
-
-    def cost(cuts: list[int]) -> tuple[int, float]:
-        longest = max(starts[b] - starts[a] for a, b in pairwise(cuts))
-        return longest, sum(abs(starts[cut] - home) for cut, home in zip(cuts, homes))
-
-    return min(candidates, key=cost)
+    firsts = [0, *accumulate(shares)]
+    extra = len(windows) - firsts[-1]
+    plain = [starts[first] for first in firsts[:-1]]  # where a segment begins when a later one takes the odd window
+    moved = [starts[first + extra] for first in firsts]  # and when an earlier one has taken it
+    longest = _longest_by_taker(plain, moved)
+    astray = _astray_by_taker(plain, moved, firsts, total)
+    taker = min(range(len(shares)), key=lambda s: (longest[s], astray[s]))
+    return [first + (extra if s > taker else 0) for s, first in enumerate(firsts)]
 
 
-def _reads(before: tuple[tuple[Window, ...], ...], now: tuple[tuple[Window, ...], ...]) -> tuple[tuple[Read, ...], ...]:
+def _longest_by_taker(plain: Sequence[int], moved: Sequence[int]) -> list[int]:
+    """Return for each segment how many latents the longest one has when this one takes the odd window."""
+    before = [0, *accumulate((b - a for a, b in pairwise(plain)), max)]
+    after = [0, *accumulate((b - a for a, b in reversed(list(pairwise(moved[1:])))), max)][::-1]
+    return [max(before[s], moved[s + 1] - plain[s], after[s]) for s in range(len(plain))]
+
+
+def _astray_by_taker(plain: Sequence[int], moved: Sequence[int], firsts: Sequence[int], total: int) -> list[int]:
+    """Return for each segment how far the borders are from an even grid's when it takes the odd window."""
+    # whole numbers: latents times windows
+    before = list(accumulate(abs(start * firsts[-1] - total * first) for start, first in zip(plain, firsts)))
+    away = [abs(start * firsts[-1] - total * first) for start, first in zip(moved, firsts)]
+    after = list(accumulate(reversed(away[1:])))[::-1]
+    return [before[s] + after[s] for s in range(len(plain))]
+
+
+def _reads(before: Owned, now: Owned) -> tuple[tuple[Read, ...], ...]:
     """Return for each segment what it needs of the others' previous windows: every prediction of every latent."""
+    owners: dict[int, list[int]] = {}
+    for source, windows in enumerate(before):
+        for latent in _latents(windows):
+            owners.setdefault(latent, []).append(source)
+    found = []
+    for reader, windows in enumerate(now):
+        latents = _latents(windows)
+        sources = sorted({source for latent in latents for source in owners.get(latent, ())})
+        found.append(_reads_of(reader, latents, before, sources))
+    return tuple(found)
+
+
+def _reads_of(reader: int, latents: frozenset[int], before: Owned, sources: Iterable[int]) -> tuple[Read, ...]:
     return tuple(
-        tuple(
-            Read(source, pieces)
-            for source in range(len(before))
-            if source != reader and (pieces := _pieces(before[source], _latents(now[reader])))
-        )
-        for reader in range(len(now))
+        Read(source, pieces) for source in sources if source != reader and (pieces := _pieces(before[source], latents))
     )
 
 
-def _pieces(windows: Sequence[Window], latents: frozenset[int]) -> tuple[Piece, ...]:
+def _pieces(windows: Sequence[Window], latents: Set[int]) -> tuple[Piece, ...]:
     pieces = (Piece(w.index, tuple(latent for latent in w.latents if latent in latents)) for w in windows)
     return tuple(piece for piece in pieces if piece.latents)
 
 
-def _published(segment: int, windows: Sequence[Window], reads: Sequence[Sequence[Read]]) -> tuple[Piece, ...]:
-    """Return the union of what others will read from `segment`, in its windows' order."""
-    wanted = {
-        (piece.window, latent)
-        for reader in reads
-        for read in reader
-        if read.segment == segment
-        for piece in read.pieces
-        for latent in piece.latents
-    }
+def _wanted(reads: Iterable[Sequence[Read]]) -> dict[int, set[tuple[int, int]]]:
+    """Return for each segment which of its predictions (window, latent) somebody reads."""
+    wanted: dict[int, set[tuple[int, int]]] = {}
+    for reader in reads:
+        for read in reader:
+            places = wanted.setdefault(read.segment, set())
+            places.update((piece.window, latent) for piece in read.pieces for latent in piece.latents)
+    return wanted
+
+
+def _published(windows: Sequence[Window], wanted: Set[tuple[int, int]]) -> tuple[Piece, ...]:
+    """Return what of a segment's predictions is wanted, in its windows' order."""
     pieces = (Piece(w.index, tuple(latent for latent in w.latents if (w.index, latent) in wanted)) for w in windows)
     return tuple(piece for piece in pieces if piece.latents)
 

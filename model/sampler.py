@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from model.exchange import Piece, Read, Segments, plan_exchange
+from model.exchange import Piece, Read, Segments, SegmentStep, plan_segment
 from model.noise import Noise
 from model.schedule import Step, euler_step, moves
 from model.windows import FusionConfig, ShotLatents, Window
@@ -91,15 +91,33 @@ def sample_segment(
     """
     first, own = (0, {}) if resume is None else (resume.step_index + 1, resume.predictions)
     for step in take.steps[first:]:
-        part = plan_exchange(take.shot, take.fusion, step.index, segments, moves(take.steps))[segment]
-        if step.index == 0:
-            state = draw(take, part.windows)
-        else:
-            state = merge(own | exchange.read(step.index - 1, part.reads))
-        own = denoise_step(denoiser, state, part.windows, step, take.numerics)
-        exchange.publish(step.index, segment, select(own, part.publishes))
+        part = plan_segment(take.shot, take.fusion, step.index, segments, segment, moves(take.steps))
+        own = denoise_part(denoiser, take, step, part, own, exchange)
         after_step(Checkpoint(step.index, own))
     return own
+
+
+def denoise_part(
+    denoiser: Denoiser, take: Take, step: Step, part: SegmentStep, own: Predictions, exchange: Exchange
+) -> Predictions:
+    """Return one segment's predictions of a step; what others wait for comes first, what it waits for last.
+
+    A window that shares no latent with another segment's needs nothing of it, so the order changes no bit; but a
+    segment of two windows and more tells its neighbours a window early and asks them a window late, and neither waits
+    for the other unless it is a whole step behind.
+    """
+    foreign = {latent for read in part.reads for piece in read.pieces for latent in piece.latents}
+    untold = {piece.window for piece in part.publishes}
+    state = draw(take, part.windows) if step.index == 0 else merge(own)
+    made: Predictions = {}
+    asked = not foreign
+    for window in sorted(part.windows, key=lambda w: (not foreign.isdisjoint(w.latents), w.index not in untold)):
+        if not asked and not foreign.isdisjoint(window.latents):
+            state, asked = merge(own | exchange.read(step.index - 1, part.reads)), True
+        made |= denoise_step(denoiser, state, (window,), step, take.numerics)
+        if untold and not (untold := untold - {window.index}):
+            exchange.publish(step.index, part.segment, select(made, part.publishes))
+    return made
 
 
 @torch.no_grad()

@@ -6,7 +6,8 @@ state/SEGMENT/step-07                everything the segment itself needs to go o
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import torch
@@ -14,10 +15,13 @@ from safetensors.torch import load, save
 
 from model.exchange import Read
 from model.sampler import Checkpoint, Predictions, select
-from tasks.errors import TransientError
+from tasks.errors import ObjectMissing, TransientError
 from tasks.plan.keys import digest
 from tasks.plan.types import SegmentPlan, ShotPlan
 from tasks.store.types import Store
+
+MIN_PAUSE_SECONDS = 0.01
+MAX_PAUSE_SECONDS = 0.5
 
 
 class Yielded(TransientError):
@@ -79,25 +83,23 @@ class StoreExchange:
         return f"{self.prefix}/step-{step_index:02d}/segment-{segment}"
 
     def _wait_for(self, key: str) -> bytes:
-        deadline = self.clock() + self.wait_seconds
-        for pause in _pauses():
+        begun = self.clock()
+        while True:
             self.check()
-            if self.store.exists(key):
+            with suppress(ObjectMissing):  # asking for it costs what asking whether it is there would
                 return self.store.get(key)
-            if self.clock() > deadline:
+            waited = self.clock() - begun
+            if waited > self.wait_seconds:
                 raise Yielded(
                     f"{key} did not come within {self.wait_seconds:.0f} s; this segment saved its step and yields"
                 )
             with self.arrived:
-                self.arrived.wait(pause)
-        raise AssertionError("pauses never end")
+                self.arrived.wait(pause_seconds(waited))
 
 
-def _pauses() -> Iterator[float]:
-    pause = 0.005
-    while True:
-        yield pause
-        pause = min(pause * 1.5, 0.5)
+def pause_seconds(waited: float) -> float:
+    """Return how long to wait before asking again: what comes is noticed within a fifth of the wait so far."""
+    return min(MAX_PAUSE_SECONDS, max(MIN_PAUSE_SECONDS, waited / 5))
 
 
 @dataclass(frozen=True)

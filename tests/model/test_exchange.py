@@ -1,12 +1,14 @@
 """Who renders which window and tells whom what: for every mode, length, share and step."""
 
-from itertools import pairwise
+import time
+from dataclasses import replace
+from itertools import accumulate, pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.exchange import even_shares, plan_exchange, plan_result, segment_windows
+from model.exchange import even_shares, plan_exchange, plan_result, plan_segment, segment_windows
 from model.windows import FusionConfig, ShotLatents, num_frames_for_latents, plan_windows, shot_latents
 
 fusions = st.builds(
@@ -168,3 +170,43 @@ def test_shares_that_do_not_fit_are_refused(segments):
 def test_a_step_outside_the_schedule_is_refused():
     with pytest.raises(ValueError, match="outside the schedule of 2 steps"):
         plan_exchange(ShotLatents(18, 18, 3), FusionConfig("aligned", 6), 2, 3, moves=(0, 1))
+
+
+@given(shared_shots(), st.integers(0, 12), st.sampled_from([None, 13]))
+def test_a_segments_own_plan_is_its_part_of_everybodys(shared, step, num_steps):
+    shot, fusion, shares = shared
+    moves = None if num_steps is None else tuple(range(num_steps))
+    everybody = plan_exchange(shot, fusion, step, shares, moves)
+    assert tuple(plan_segment(shot, fusion, step, shares, s, moves) for s in range(len(shares))) == everybody
+
+
+@given(shared_shots(), st.integers(0, 30))
+def test_the_odd_window_goes_where_it_delays_least(shared, step):
+    shot, fusion, shares = shared
+    guarded = shot_latents(num_frames_for_latents(shot.kept), replace(fusion, mode="guarded"))
+    shares = even_shares(guarded.num_windows, min(len(shares), guarded.num_windows))
+    windows = plan_windows(guarded, step, replace(fusion, mode="guarded"))
+    starts = [*(w.latents[0] for w in windows), guarded.total]
+    firsts = [0, *accumulate(shares)]
+    extra = len(windows) - firsts[-1]
+
+    def cost(taker):
+        cuts = [starts[first + (extra if s > taker else 0)] for s, first in enumerate(firsts)]
+        astray = sum(abs(cut * firsts[-1] - guarded.total * first) for cut, first in zip(cuts, firsts))
+        return (
+            max(b - a for a, b in pairwise(cuts)),
+            astray,
+            [len([w for w in windows if w.latents[0] < c]) for c in cuts],
+        )
+
+    best = min((cost(taker) for taker in range(len(shares))), key=lambda found: found[:2])[2]
+    owned = segment_windows(guarded, step, replace(fusion, mode="guarded"), shares)
+    assert [len(part) for part in owned] == [b - a for a, b in pairwise(best)]
+
+
+def test_a_thousand_pods_plan_in_a_hundredth_of_a_step():
+    fusion = FusionConfig("guarded")
+    shot, shares = shot_latents(num_frames_for_latents(33 * 3000), fusion), (3,) * 1000
+    begun = time.process_time()
+    plan_segment(shot, fusion, 7, shares, 500)
+    assert time.process_time() - begun < 1.0  # 0.03 s on one core; a step takes 20

@@ -249,3 +249,35 @@ def test_a_pod_may_own_every_window():
     assert even_shares(1, 1) == (1,)
     take = make_take("guarded", 5)
     assert torch.equal(render_shared(Mixing, take, 1), sample(Mixing(), take))
+
+
+class Diary(Post):
+    """An exchange, and a denoiser, that write down what happened."""
+
+    def __init__(self):
+        super().__init__()
+        self.lines = []
+
+    def publish(self, step_index, segment, predictions):
+        self.lines.append("tell")
+        super().publish(step_index, segment, predictions)
+
+    def read(self, step_index, reads):
+        self.lines.append("ask")
+        return super().read(step_index, reads)
+
+    def velocity(self, x, window, step):
+        self.lines.append("window")
+        return Mixing().velocity(x, window, step)
+
+
+def test_a_segment_tells_its_neighbours_a_window_early_and_asks_them_a_window_late():
+    take = make_take("aligned", 4 * 36 - 3, num_steps=3)
+    diaries = [Diary(), Diary()]
+    diaries[1].objects = diaries[0].objects
+    pods = [Pod(lambda diary=diary: diary, take, s, 2, diary) for s, diary in enumerate(diaries)]
+    while None in [pod.live(1) for pod in pods]:
+        pass
+    first = ["window", "tell", "window", "window"]
+    middle = ["window", "tell", "window", "ask", "window"]
+    assert [diary.lines for diary in diaries] == [[*first, *middle, "window", "window", "ask", "window"]] * 2
