@@ -13,6 +13,7 @@ SUITES = {
     "turns": ["bench_turns.py"],
     "stream": ["bench_stream.py"],
     "pods": ["bench_pods.py"],
+    "scaling": ["bench_scaling.py"],
     "ledger": ["bench_ledger.py"],
 }
 USUAL = ("network", "fusion")  # what `make bench` runs; the others take minutes and are asked for by name

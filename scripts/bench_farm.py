@@ -1,8 +1,7 @@
-"""What the farm itself costs: thousands of segments with a simulated renderer, halo exchange over HTTP, many pods.
+"""What the farm itself costs: thousands of segments with a simulated renderer, halo exchange over HTTP.
 
 python scripts/bench_farm.py [--segments 10000] [--workers 2]            segments: seconds per phase, database, CPU
 python scripts/bench_farm.py --halo                                      share of a step that exchange takes
-python scripts/bench_farm.py --scaling                                   utilisation of 1 to 1,000 pods on one take
 """
 
 import argparse
@@ -39,13 +38,10 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--segments", type=int, default=10_000)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--halo", action="store_true")
-    parser.add_argument("--scaling", action="store_true")
     given = parser.parse_args(arguments)
     logging.disable(logging.WARNING)
     if given.halo:
         bench_halo()
-    elif given.scaling:
-        bench_scaling()
     else:
         bench_segments(given.segments, given.workers)
     return 0
@@ -131,31 +127,6 @@ def bench_halo(rounds: int = 20) -> None:
         f"{100 * median / STEP_SECONDS:.2f} % of a step of {STEP_SECONDS:.0f} s; CPU of client and server {cpu:.3f} s, "
         f"{100 * cpu / STEP_SECONDS:.2f} %, which is what the wall clock shows on an idle machine"
     )
-
-
-def bench_scaling() -> None:
-    """Simulate takes on many pods, with a GPU's step times and their jitter; print how busy the pods are."""
-    print("| pods | jitter 1 % | jitter 2 % | jitter 5 % |\n|---|---|---|---|")
-    for pods in (1, 3, 10, 30, 100, 300, 1000):
-        row = [f"{utilisation(pods, jitter):.3f}" for jitter in (0.01, 0.02, 0.05)]
-        print(f"| {pods} | {' | '.join(row)} |")
-
-
-def utilisation(pods: int, jitter: float, steps: int = 50, exchange_seconds: float = 0.2, seed: int = 0) -> float:
-    """Return the share of time that pods of one take compute: a step begins when both neighbours' last one is there.
-
-    A pod's step takes STEP_SECONDS, give or take `jitter` (normal); its latents take `exchange_seconds` to arrive.
-    """
-    rng = np.random.default_rng(seed)
-    done, busy = np.zeros(pods), 0.0
-    for _ in range(steps):
-        arrived = done + (exchange_seconds if pods > 1 else 0.0)
-        ready = done.copy()
-        ready[1:] = np.maximum(ready[1:], arrived[:-1])
-        ready[:-1] = np.maximum(ready[:-1], arrived[1:])
-        takes = STEP_SECONDS * np.clip(rng.normal(1.0, jitter, pods), 0.5, 2.0)
-        done, busy = ready + takes, busy + float(takes.sum())
-    return busy / (pods * float(done.max()))
 
 
 if __name__ == "__main__":
