@@ -118,13 +118,13 @@ def expire(session: Session, now: float) -> list[WorkItem]:
     return [WorkItem(row.kind, row.key) for row in rows]
 
 
-def pass_over(session: Session, item: WorkItem, worker: str, why: str, now: float) -> bool:
+def pass_over(session: Session, item: WorkItem, worker: str, why: str, now: float, failure_class: str = LOST) -> bool:
     """End the running attempt of a worker that is known to be gone; False when it is not the one that runs."""
     row = lock(session, item)
     current = running(session, row)
     if not current or current.worker != worker:
         return False
-    lose(current, LOST, why, now)
+    lose(current, failure_class, why, now)
     row.state, row.lease_until = "pending", 0.0
     return True
 

@@ -126,9 +126,9 @@ class Ledger:
         """End the attempts whose lease ran out; return their items, which wait again. Raises: LedgerAway."""
         return self._write(claims.expire)
 
-    def pass_over(self, item: WorkItem, worker: str, why: str) -> bool:
+    def pass_over(self, item: WorkItem, worker: str, why: str, failure_class: str = claims.LOST) -> bool:
         """End the attempt of a worker known to be gone; False when another one runs. Raises: LedgerAway."""
-        return self._write(lambda s, now: claims.pass_over(s, item, worker, why, now))
+        return self._write(lambda s, now: claims.pass_over(s, item, worker, why, now, failure_class))
 
     def reopen(self, item: WorkItem, actor: str, why: str) -> bool:
         """Take the winner away, because its output is gone or wrong; False when it had none. Raises: LedgerAway."""

@@ -5,7 +5,7 @@ import torch
 
 import tasks.local_pods
 import tasks.take  # noqa: F401
-from tasks.pod import _bundle
+from tasks.pod import load_once
 
 torch.set_num_threads(1)  # no thread may exist when pods are forked
-_bundle("puppet")
+load_once("puppet")

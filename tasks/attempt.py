@@ -107,22 +107,6 @@ def preemption() -> Iterator[threading.Event]:
         signal.raise_signal(signal.SIGTERM)
 
 
-@contextmanager
-def giving_way() -> Iterator[threading.Event]:
-    """Like preemption, for a whole pod: once the work has saved itself, SIGTERM goes on to who was there before.
-
-    Prefect's engine then ends the run in its own way (queued again, or crashed), never as failed.
-    """
-    gave_way: Preempted | None = None
-    with preemption() as stop:
-        try:
-            yield stop
-        except Preempted as exc:
-            gave_way = exc
-    if gave_way is not None:
-        raise gave_way
-
-
 def failure_class_of(exc: BaseException) -> FailureClass:
     """Say how an attempt that ended so counts against its limits."""
     if isinstance(exc, FarmError):

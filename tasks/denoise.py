@@ -1,8 +1,9 @@
 """One segment of a shot, from its conditions to its last step's latents; goes on where a killed pod stopped."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Lock
 
 import torch
@@ -15,31 +16,44 @@ from model.sampler import FLOAT16, FLOAT32, Checkpoint, Denoiser, Predictions, T
 from model.schedule import Step, can_resume_after, moves, plan_steps
 from model.shot import ShotConditions
 from model.windows import Window, shot_latents
-from tasks.errors import OutOfMemory
+from tasks.errors import OutOfMemory, Preempted
 from tasks.exchange import Checkpoints, StoreExchange
+from tasks.give_way import StopNotice
 from tasks.network import Bundle
 from tasks.plan.types import Plan, SegmentPlan, ShotPlan
 
 StepDone = Callable[[int, int], None]  # steps done, steps in all
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class OneAtATime:
-    """A denoiser that several segments of one process share: one computes while the others wait for latents."""
+    """A denoiser that several segments of one process share: one computes while the others wait for latents.
+
+    Asked to stop, it begins no window that would not be done in time: the step is abandoned then.
+    """
 
     denoiser: Denoiser
-    lock: Lock
+    stop: StopNotice
+    lock: Lock = field(default_factory=Lock)
+    longest_seconds: float = 0.0
 
     def velocity(self, x: Tensor, window: Window, step: Step) -> Tensor:
-        """Return the denoiser's velocity, alone on the device."""
+        """Return the denoiser's velocity, alone on the device. Raises: Preempted when the time is too short for it."""
         with self.lock:
-            return self.denoiser.velocity(x, window, step)
+            if not self.stop.leaves(self.longest_seconds):
+                raise Preempted(f"step {step.index + 1}: abandoned, there was no time for it; it is done again")
+            began = time.monotonic()
+            velocity = self.denoiser.velocity(x, window, step)
+            if velocity.is_cuda:
+                torch.cuda.synchronize(velocity.device)  # or the clock would show how long it took to ask for it
+            self.longest_seconds = max(self.longest_seconds, time.monotonic() - began)
+            return velocity
 
 
 def shot_denoiser(plan: Plan, bundle: Bundle, conditions: ShotConditions) -> Denoiser:
     """Return the network told about one shot, its tables built once for all of the shot's segments here."""
     steps = plan_steps(bundle.sampler(plan).schedule)
-    return OneAtATime(build_denoiser(bundle.transformer, conditions, steps, plan.cache), Lock())
+    return build_denoiser(bundle.transformer, conditions, steps, plan.cache)
 
 
 def take_of(plan: Plan, shot: ShotPlan, bundle: Bundle) -> Take:

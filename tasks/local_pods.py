@@ -11,11 +11,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tasks.attempt import giving_way
 from tasks.errors import Preempted, TransientError
+from tasks.give_way import StopNotice, give_way
 from tasks.plan.types import Plan, SegmentPlan, ShotPlan
 from tasks.pod import Pod, open_pod, release_the_dead
 from tasks.progress import Silence, watcher
+from tasks.settings import settings
 from tasks.take import missing_segments, render_take
 from tasks.waivers import load_order
 
@@ -97,11 +98,15 @@ def _start(pod: Pod, order: str, shot: ShotPlan, part: tuple[int, ...]) -> subpr
 def main(order: str, shot: str, segments: str, store: str, database: str) -> int:
     """Render some segments of a shot in this process."""
     wanted = {int(index) for index in segments.split(",")}
-    with open_pod(store, database) as opened, giving_way() as stop:
-        pod = replace(opened, stop=stop)
+    with open_pod(store, database) as pod:
         plan = load_order(pod, order)
         part = next(one for one in plan.shots if one.id == shot)
-        render_take(pod, plan, part, [s for s in part.segments if s.index in wanted], Silence())
+        mine = [segment for segment in part.segments if segment.index in wanted]
+
+        def render(stop: StopNotice) -> int:
+            return render_take(replace(pod, stop=stop), plan, part, mine, Silence())
+
+        give_way(render, settings().stop_seconds)
     return 0
 
 

@@ -51,10 +51,12 @@ def pick_device(wanted: str) -> torch.device:
 
     Raises: ConfigError when the device is not there.
     """
-    if wanted == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if wanted == "auto" and not torch.cuda.is_available():
+        return torch.device("cpu")
     if wanted.startswith("cuda") and not torch.cuda.is_available():
         raise ConfigError(f"FARM_DEVICE is {wanted} and this machine has no usable GPU; use auto or cpu")
+    if wanted in ("auto", "cuda"):  # with its number: other threads, and files, would take the first GPU for it
+        return torch.device("cuda", torch.cuda.current_device())
     return torch.device(wanted)
 
 

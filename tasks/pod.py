@@ -3,7 +3,6 @@
 import os
 import socket
 import tempfile
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from db.ledger import Ledger, open_ledger
+from tasks.give_way import StopNotice
 from tasks.network import Bundle, limit_threads, load_bundle, pick_device
 from tasks.publish import Publisher
 from tasks.settings import settings
@@ -24,15 +24,16 @@ class Pod:
     store: Store
     ledger: Ledger
     publisher: Publisher
-    stop: threading.Event = field(default_factory=threading.Event)
+    stop: StopNotice = field(default_factory=StopNotice)
 
     def bundle(self, profile: str) -> Bundle:
         """Return a profile's network, loaded once per process. Raises: ConfigError, WeightsError."""
-        return _bundle(profile)
+        return load_once(profile)
 
 
 @lru_cache(maxsize=1)
-def _bundle(profile: str) -> Bundle:
+def load_once(profile: str) -> Bundle:
+    """Return a profile's network, loaded by the first call of this process. Raises: ConfigError, WeightsError."""
     limit_threads(settings().threads)
     return load_bundle(profile, settings())
 
@@ -70,12 +71,13 @@ def release_the_dead(ledger: Ledger) -> int:
     """End the claims of this host's processes that are gone, so that nobody waits for them; return how many."""
     released = 0
     for status in ledger.items(state="running"):
-        if _is_dead(status.worker):
+        if is_dead(status.worker):
             released += ledger.pass_over(status.item, status.worker, "its process is gone")
     return released
 
 
-def _is_dead(worker: str) -> bool:
+def is_dead(worker: str) -> bool:
+    """Say whether a worker, by its name, was a process of this host that is gone."""
     host, _, process = worker.partition(":")
     pid, _, began = process.partition(":")
     return host == socket.gethostname() and pid.isdigit() and bool(began) and _began(int(pid)) != began

@@ -27,6 +27,7 @@ class Rehearsal:
     size: int = 64
     steps: int = 6
     seed: int = 7
+    guidance: float = 1.0
 
 
 def write_rehearsal(folder: Path, what: Rehearsal) -> Path:
@@ -66,7 +67,11 @@ def _manifest(what: Rehearsal, frames: Sequence[int]) -> dict[str, Any]:
             "size": {"width": what.size, "height": what.size},
             "fps": FPS,
             "seed": what.seed,
-            "sampler": {"steps": what.steps, "windows_per_segment": what.windows_per_segment},
+            "sampler": {
+                "steps": what.steps,
+                "windows_per_segment": what.windows_per_segment,
+                "guidance": what.guidance,
+            },
         },
         "cast": {"ana": {"name": "Ana", "portrait": "plate.png", "consent": {"kind": "synthetic"}}},
         "audio": {"stems": {"ana": "voice.wav"}, "mix": "voice.wav", "turns": "turns.rttm"},

@@ -28,6 +28,9 @@ class Settings(BaseSettings):
     lease_seconds: float = Field(120.0, gt=0, description="How long a silent worker keeps its claim on a segment.")
     wait_seconds: float = Field(600.0, gt=0, description="How long a segment waits for a neighbour before it yields.")
     grace_seconds: float = Field(60.0, gt=0, description="An episode gives up so long after its last run has moved.")
+    stop_seconds: float = Field(
+        24.0, gt=0, le=28, description="How long a step may go on after SIGTERM; Prefect kills the process after 30 s."
+    )
     budget_gpu_hours: float = Field(0.0, ge=0, description="GPU-hours an episode may cost; 0 means no limit.")
     usd_per_gpu_hour: float = Field(3.5, ge=0, description="What a GPU-hour costs, for the figures of farm status.")
     worker: str = Field("", description="This worker's name in the ledger. Default: host name and process id.")

@@ -1,5 +1,6 @@
 """What the flows call: thin shells around the work, keys in and keys out; transient failures are tried again."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,11 @@ from prefect.client.schemas.objects import State, TaskRun
 
 from db.records import WorkItem
 from tasks.admission import forgive, require
-from tasks.attempt import giving_way
-from tasks.errors import Busy, Preempted, TransientError
+from tasks.denoise import shot_denoiser
+from tasks.errors import Busy, FailureClass, Preempted, TransientError
 from tasks.exchange import Yielded
+from tasks.give_way import StopNotice, give_way
+from tasks.on_gpus import render_on_gpus
 from tasks.plan.types import Plan, ShotPlan
 from tasks.pod import Pod, open_pod
 from tasks.pointer import find_done
@@ -20,9 +23,9 @@ from tasks.progress import watcher
 from tasks.register import register
 from tasks.run_progress import run_watcher
 from tasks.settings import settings
-from tasks.take import clear_take, gather_cast, render_take, silent_segments, speak_again
+from tasks.take import clear_take, missing_segments, render_alone, render_take
 from tasks.waivers import load_order
-from tasks.work import export_film, make_film, make_segment, make_shot, segment_item, shot_item
+from tasks.work import export_film, make_film, make_shot, segment_item, shot_item
 
 RETRY_SECONDS = [2.0, 10.0, 30.0]
 
@@ -67,6 +70,8 @@ def render_shot(order: str, shot: str, store: str, database: str, pods: int = 1)
             from tasks.local_pods import render_on_pods
 
             return render_on_pods(pod, plan, part, order, pods)
+        if settings().gpus > 1 and missing_segments(pod, part):
+            return int(render_on_gpus(pod, plan, part, order, watcher.get()))
         return render_take(pod, plan, part, part.segments, watcher.get())
 
 
@@ -76,17 +81,32 @@ def render_segment_alone(order: str, shot: str, segment: int, store: str, databa
 
     Raises: Refused when its limits, the breaker or the budget forbid it; Yielded when a neighbour does not come.
     """
-    with open_pod(store, database) as opened, giving_way() as stop:
-        pod = replace(opened, stop=stop)
+    with open_pod(store, database) as pod:
         plan, part = find_shot(pod, order, shot)
         one = part.segments[segment]
         _admit(pod, segment_item(one), plan, person)
-        cast = gather_cast(pod, plan, part, settings().wait_seconds)
-        if one in silent_segments(pod, plan, part):
-            speak_again(pod, plan, part, one, cast)
         watch = run_watcher(f"steps-{plan.episode}-{shot}-{segment}", watcher.get())
-        made = make_segment(pod, plan, part, one, cast.denoiser, cast.exchange, watch)
-        return made.pointer.object.key
+
+        def render(asked: Pod) -> str:
+            if settings().gpus > 1 and find_done(asked.store, segment_item(one)) is None:
+                return render_on_gpus(asked, plan, part, order, watch, segment)
+            made = render_alone(asked, plan, part, one, watch, settings().wait_seconds, shot_denoiser)
+            return made.pointer.object.key
+
+        return _give_way(pod, segment_item(one), render)
+
+
+def _give_way(pod: Pod, item: WorkItem, work: Callable[[Pod], str]) -> str:
+    """Return what `work` makes of an item with a pod that hears when it is asked to go."""
+
+    def render(stop: StopNotice) -> str:
+        return work(replace(pod, stop=stop))
+
+    def let_go() -> None:
+        why = "asked to stop, and abandoned in mid-window"
+        pod.ledger.pass_over(item, pod.publisher.worker, why, FailureClass.PREEMPTED)
+
+    return give_way(render, settings().stop_seconds, let_go)
 
 
 def _admit(pod: Pod, item: WorkItem, plan: Plan, person: bool) -> None:
@@ -100,13 +120,17 @@ def _admit(pod: Pod, item: WorkItem, plan: Plan, person: bool) -> None:
 @task(name="picture", task_run_name="picture {shot}", **_again)
 def finish_shot(order: str, shot: str, store: str, database: str, person: bool = False) -> str:
     """Decode, check, encode and publish a shot's picture; return its key."""
-    with open_pod(store, database) as opened, giving_way() as stop:
-        pod = replace(opened, stop=stop)
+    with open_pod(store, database) as pod:
         plan, part = find_shot(pod, order, shot)
-        _admit(pod, shot_item(plan, part), plan, person)
-        key = make_shot(pod, plan, part, watcher.get()).pointer.object.key
-        clear_take(pod, plan, part)
-        return key
+        item = shot_item(plan, part)
+        _admit(pod, item, plan, person)
+
+        def finish(asked: Pod) -> str:
+            key = make_shot(asked, plan, part, watcher.get()).pointer.object.key
+            clear_take(asked, plan, part)
+            return key
+
+        return _give_way(pod, item, finish)
 
 
 @task(name="film", **_again)

@@ -1,25 +1,30 @@
 """All segments of a shot in one process: a thread each, one computing at a time, the bits of any other division."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 
 from model.exchange import plan_exchange
 from model.sampler import Denoiser
 from model.schedule import moves, plan_steps
+from model.shot import ShotConditions
 from model.windows import shot_latents
 from tasks.conditioning import Conditioner
-from tasks.denoise import denoise_segment, shot_denoiser, take_of
+from tasks.denoise import OneAtATime, denoise_segment, shot_denoiser, take_of
 from tasks.errors import Preempted
 from tasks.exchange import Checkpoints, StoreExchange, clear_halos, halo_prefix
+from tasks.network import Bundle
 from tasks.plan.types import Plan, SegmentPlan, ShotPlan
 from tasks.pod import Pod
 from tasks.pointer import find_done
 from tasks.profiles import plan_sampler
 from tasks.progress import Watcher
+from tasks.publish import Published
 from tasks.waivers import read_waivers, waived_segments, waiver_of, with_stills
 from tasks.work import make_segment, segment_item, shot_item
+
+Tell = Callable[[Plan, Bundle, ShotConditions], Denoiser]  # tells a network about a shot
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +42,14 @@ def missing_segments(pod: Pod, shot: ShotPlan) -> tuple[SegmentPlan, ...]:
     return tuple(segment for segment in missing if not waiver_of(pod.ledger, segment_item(segment)))
 
 
-def render_take(pod: Pod, plan: Plan, shot: ShotPlan, segments: Sequence[SegmentPlan], watch: Watcher) -> int:
+def render_take(
+    pod: Pod,
+    plan: Plan,
+    shot: ShotPlan,
+    segments: Sequence[SegmentPlan],
+    watch: Watcher,
+    tell: Tell = shot_denoiser,
+) -> int:
     """Render those of `segments` that are not done yet; return how many were rendered.
 
     A done segment whose messages are gone is computed again without publishing, because its neighbours need them.
@@ -46,23 +58,40 @@ def render_take(pod: Pod, plan: Plan, shot: ShotPlan, segments: Sequence[Segment
     todo = [segment for segment in missing_segments(pod, shot) if segment in segments]
     if not todo:
         return 0
-    cast = gather_cast(pod, plan, shot)
+    cast = gather_cast(pod, plan, shot, tell=tell)
     mute = [s for s in silent_segments(pod, plan, shot) if s in segments]
     with ThreadPoolExecutor(max_workers=len(todo) + len(mute), thread_name_prefix=shot.id) as threads:
         runs = [threads.submit(_publish, pod, plan, shot, segment, cast, watch) for segment in todo]
         runs += [threads.submit(speak_again, pod, plan, shot, segment, cast) for segment in mute]
         failures = []
-        for run in as_completed(runs):
-            error = run.exception()
-            if error is not None:
-                failures.append(error)
-                cast.abort.set()
+        try:
+            for run in as_completed(runs):
+                error = run.exception()
+                if error is not None:
+                    failures.append(error)
+                    cast.abort.set()
+        except BaseException:  # Ctrl-C, or a signal of Prefect's: the threads would render on
+            cast.abort.set()
+            raise
     if failures:
         raise next((error for error in failures if not isinstance(error, Preempted)), failures[0])
     return len(todo)
 
 
-def gather_cast(pod: Pod, plan: Plan, shot: ShotPlan, wait_seconds: float = 600.0) -> Cast:
+def render_alone(
+    pod: Pod, plan: Plan, shot: ShotPlan, segment: SegmentPlan, watch: Watcher, wait_seconds: float, tell: Tell
+) -> Published:
+    """Render one segment of a shot whose other segments are other pods' work; return the winner.
+
+    Raises: what `make_segment` raises.
+    """
+    cast = gather_cast(pod, plan, shot, wait_seconds, tell)
+    if segment in silent_segments(pod, plan, shot):
+        speak_again(pod, plan, shot, segment, cast)
+    return make_segment(pod, plan, shot, segment, cast.denoiser, cast.exchange, watch)
+
+
+def gather_cast(pod: Pod, plan: Plan, shot: ShotPlan, wait_seconds: float = 600.0, tell: Tell = shot_denoiser) -> Cast:
     """Make or fetch the shot's conditions and tell the network; a segment waits so long for another's latents."""
     bundle = pod.bundle(plan.profile)
     conditions = Conditioner(plan, pod.store, bundle).conditions(shot)
@@ -75,7 +104,7 @@ def gather_cast(pod: Pod, plan: Plan, shot: ShotPlan, wait_seconds: float = 600.
     waived = frozenset(waived_segments(shot, read_waivers(pod.ledger, plan)))
     exchange = StoreExchange(pod.store, halo_prefix(shot), wait_seconds, check)
     exchange = with_stills(exchange, waived, take_of(plan, shot, bundle), conditions)
-    return Cast(shot_denoiser(plan, bundle, conditions), exchange, abort)
+    return Cast(OneAtATime(tell(plan, bundle, conditions), pod.stop), exchange, abort)
 
 
 def clear_take(pod: Pod, plan: Plan, shot: ShotPlan) -> None:
@@ -106,6 +135,8 @@ def silent_segments(pod: Pod, plan: Plan, shot: ShotPlan) -> tuple[SegmentPlan, 
     shares, length = tuple(part.num_windows for part in shot.segments), shot_latents(shot.num_frames, fusion)
     exchange = StoreExchange(pod.store, halo_prefix(shot))
     owed = {s.index: False for s in shot.segments if find_done(pod.store, segment_item(s)) is not None}
+    if not owed:
+        return ()
     for step in steps[:-1]:
         parts = plan_exchange(length, fusion, step.index, shares, moves(steps))
         for index in owed:

@@ -4,13 +4,13 @@ A segment on 2 to 8 GPUs is one pod: torchrun starts the ranks, they meet over l
 can reach them. A lost rank ends all: the segment starts again at its last step.
 """
 
-import signal
 import subprocess
 import sys
-from collections.abc import Sequence
-from types import FrameType
+from collections.abc import Callable, Sequence
 
-from tasks.errors import Preempted, TransientError
+from tasks.errors import TransientError
+
+LOOK_SECONDS = 0.25
 
 
 def torchrun_command(module: str, arguments: Sequence[str], num_gpus: int) -> list[str]:
@@ -21,34 +21,32 @@ def torchrun_command(module: str, arguments: Sequence[str], num_gpus: int) -> li
     if num_gpus < 1:
         raise ValueError(f"{module}: {num_gpus} GPUs cannot hold a rank; ask for at least 1")
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={num_gpus}"]
-    return [*launcher, "--max-restarts=0", "--module", module, *arguments]
+    # by address: a pod's own name may have no entry where its network is closed
+    return [*launcher, "--local-addr=127.0.0.1", "--max-restarts=0", "--module", module, *arguments]
 
 
-def run_on_gpus(module: str, arguments: Sequence[str], num_gpus: int) -> None:
-    """Run a module on every GPU until all ranks have ended; pass SIGTERM on, so that they save their step.
+def run_on_gpus(module: str, arguments: Sequence[str], num_gpus: int, look: Callable[[], None]) -> None:
+    """Run a module on every GPU until all ranks have ended; `look` is called several times a second meanwhile.
 
-    Call it from the main thread: only there can a signal be passed on.
-
-    Raises: Preempted when SIGTERM ended the ranks, TransientError when one of them failed.
+    The ranks are a session of their own, so a signal to this process's group is not one to them: torchrun would kill
+    them 30 s after it, in the middle of a step or not. Who asks them to stop leaves them word (`tasks.rank_notes`).
+    Whatever ends the wait ends the ranks.
+    Raises: TransientError when one of them failed.
     """
-    asked_to_stop = False
-    started: list[subprocess.Popen[bytes]] = []
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        nonlocal asked_to_stop
-        asked_to_stop = True
-        for process in started:
-            process.send_signal(signal.SIGTERM)
-
-    before = signal.signal(signal.SIGTERM, stop)
+    launcher = subprocess.Popen(torchrun_command(module, arguments, num_gpus), start_new_session=True)
     try:
-        started.append(subprocess.Popen(torchrun_command(module, arguments, num_gpus)))
-        if asked_to_stop:  # between the two lines above
-            started[0].send_signal(signal.SIGTERM)
-        code = started[0].wait()
+        while launcher.poll() is None:
+            look()
+            try:
+                launcher.wait(LOOK_SECONDS)
+            except subprocess.TimeoutExpired:
+                continue
+        look()
     finally:
-        signal.signal(signal.SIGTERM, before)
-    if asked_to_stop:
-        raise Preempted(f"{module}: asked to stop; the ranks ended with {code}")
-    if code:
-        raise TransientError(f"{module}: one of {num_gpus} ranks ended with {code}; its message is in the pod's log")
+        if launcher.poll() is None:
+            launcher.terminate()
+            launcher.wait()
+    if launcher.returncode:
+        raise TransientError(
+            f"{module}: one of {num_gpus} ranks ended with {launcher.returncode}; its message is in the pod's log"
+        )

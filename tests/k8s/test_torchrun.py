@@ -1,36 +1,26 @@
-"""torchrun inside a pod: one process a GPU, SIGTERM for all of them, one failure for all of them."""
+"""torchrun inside a pod: one process a GPU, one word to stop for all of them, one failure for all of them."""
 
 import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tasks.cluster.torchrun import run_on_gpus, torchrun_command
+from tasks.errors import TransientError
 
 RANK = """
-import os, pathlib, signal, sys, threading
+import os, pathlib, sys, threading
 folder = pathlib.Path(sys.argv[1])
 rank = os.environ["RANK"]
-def save(*_):
-    (folder / f"saved-{rank}").touch()
-    stopped.set()
-stopped = threading.Event()
-signal.signal(signal.SIGTERM, save)
 (folder / f"rank-{rank}-of-{os.environ['WORLD_SIZE']}").touch()
 if sys.argv[2] == "wait":
-    stopped.wait(120)
-"""
-PARENT = """
-import sys
-from tasks.cluster.torchrun import run_on_gpus
-from tasks.errors import Preempted
-try:
-    run_on_gpus("rank_of_a_test", [sys.argv[1], "wait"], 2)
-except Preempted as exc:
-    print(f"preempted: {exc}")
+    while not (folder / "stop").exists():
+        threading.Event().wait(0.02)
+    (folder / f"saved-{rank}").touch()
+if sys.argv[2] == "die":
+    if rank == "1":
+        sys.exit(3)
+    threading.Event().wait(120)
 """
 
 
@@ -43,20 +33,22 @@ def module(tmp_path, monkeypatch):
 
 
 def test_every_gpu_gets_its_rank(module):
-    run_on_gpus("rank_of_a_test", [str(module), "go"], 2)
+    run_on_gpus("rank_of_a_test", [str(module), "go"], 2, lambda: None)
     assert sorted(path.name for path in module.glob("rank-*")) == ["rank-0-of-2", "rank-1-of-2"]
 
 
-def test_sigterm_reaches_every_rank_and_counts_as_preempted(module):
-    command = [sys.executable, "-c", PARENT, str(module)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as parent:
-        while len(list(module.glob("rank-*-of-2"))) < 2:
-            with pytest.raises(subprocess.TimeoutExpired):  # it has not ended
-                parent.wait(0.05)
-        parent.send_signal(signal.SIGTERM)
-        out, _ = parent.communicate(timeout=120)
-    assert out.startswith("preempted: rank_of_a_test: asked to stop")
+def test_ranks_that_are_left_word_end_by_themselves(module):
+    def look():
+        if len(list(module.glob("rank-*-of-2"))) == 2:
+            (module / "stop").touch()
+
+    run_on_gpus("rank_of_a_test", [str(module), "wait"], 2, look)
     assert sorted(path.name for path in module.glob("saved-*")) == ["saved-0", "saved-1"]
+
+
+def test_one_failed_rank_ends_all(module):
+    with pytest.raises(TransientError, match="one of 2 ranks ended with 1"):
+        run_on_gpus("rank_of_a_test", [str(module), "die"], 2, lambda: None)
 
 
 def test_no_gpu_is_no_rank():
