@@ -2,9 +2,10 @@
 
 python scripts/bench_scaling.py [--pods 1,10,100,1000] [--steps 50] [--step-seconds 20] [--exchange-seconds 0.2]
 
-Nothing of the dependencies is assumed: windows, reads and publications of every step are `plan_exchange`'s, and a pod goes through its windows in the order of `model.sampler.denoise_part`. There is no barrier: a pod waits for
-those segments whose latents its next window covers, and for nothing else. Utilisation is computing time over the
-pods' time until the last one has finished, so what the quick ones wait at the end counts as lost.
+Nothing of the dependencies is assumed: windows, reads and publications of every step are `plan_exchange`'s, and a pod
+goes through its windows in the order of `model.sampler.denoise_part`. There is no barrier: a pod waits for those
+segments whose latents its next window covers, and for nothing else. Utilisation is computing time over the pods' time
+until the last one has finished, so what the quick ones wait at the end counts as lost.
 
 Two kinds of unevenness, both normal deviates. `jitter`: every window of every step anew. A window is seconds of the
 same dense kernels at settled clocks, so 1 and 2 % are assumed for a GPU that nobody else uses; 5 % is a bad one.
