@@ -165,6 +165,6 @@ async def _action(
 async def _webhook(client: PrefectClient, address: str) -> UUID:
     from prefect.blocks.webhook import Webhook
 
-    block = Webhook(method="POST", url=address)
+    block = Webhook(method="POST", url=address, headers={"Content-Type": "application/json"})
     made: UUID = await block.save(WEBHOOK, overwrite=True, client=client)
     return made
