@@ -16,7 +16,7 @@ from rich.progress import (
 
 from tasks.progress import Stage
 
-UNITS = {"segment": "steps", "shot": "frames", "film": "shots"}
+UNITS = {"segment": "steps", "shot": "frames", "film": "shots", "episode": "parts"}
 
 
 class Bars:

@@ -1,17 +1,31 @@
 """What a run shows in the Prefect dashboard: tables, a contact sheet, a link; nothing outside a flow run."""
 
 import base64
+import json
+import re
 from typing import Any
 
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 from prefect.context import get_run_context
 from prefect.exceptions import MissingContextError
 
+from db.records import WorkItem
 from tasks.plan.types import Plan
-from tasks.pod import open_pod
+from tasks.pod import Pod, open_pod
 from tasks.pointer import find_done
 from tasks.store import Store
-from tasks.work import film_item, segment_item
+from tasks.waivers import load_order
+from tasks.work import film_item, segment_item, shot_item
+
+
+def artifact_key(*words: object) -> str:
+    """Return a key as Prefect allows them: small letters, digits and dashes."""
+    return re.sub("[^a-z0-9]+", "-", "-".join(str(word) for word in words).lower()).strip("-")
+
+
+def as_picture(what: str, jpeg: bytes) -> str:
+    """Return a picture as markdown that carries its own bytes."""
+    return f"![{what}](data:image/jpeg;base64,{base64.b64encode(jpeg).decode()})"
 
 
 def watched() -> bool:
@@ -36,7 +50,11 @@ def show_plan(plan: Plan) -> None:
         }
         for shot in plan.shots
     ]
-    _table(f"plan-{plan.episode}", rows, f"{plan.title}: {plan.num_frames / plan.fps:.2f} s, profile {plan.profile}")
+    _table(
+        artifact_key("plan", plan.episode),
+        rows,
+        f"{plan.title}: {plan.num_frames / plan.fps:.2f} s, profile {plan.profile}",
+    )
 
 
 def show_segments(plan: Plan, store: str, database: str) -> None:
@@ -62,7 +80,29 @@ def show_segments(plan: Plan, store: str, database: str) -> None:
                         "key": segment.key[:12],
                     }
                 )
-    _table(f"segments-{plan.episode}", rows, "segments")
+    _table(artifact_key("segments", plan.episode), rows, "segments")
+
+
+def show_segment(order: str, shot: str, segment: int, store: str, database: str) -> None:
+    """Show on a segment's run its newest frame, its attempts and where its latents lie."""
+    if not watched():
+        return
+    with open_pod(store, database) as pod:
+        plan = load_order(pod, order)
+        part = next(one for one in plan.shots if one.id == shot).segments[segment]
+        text = _made(pod, segment_item(part), f"{plan.title}: {shot} {segment}", "thumbnail")
+    create_markdown_artifact(text, key=artifact_key("segment", plan.episode, shot, segment), description=shot)
+
+
+def show_shot(order: str, shot: str, store: str, database: str) -> None:
+    """Show on a shot's run its contact sheet, its attempts and where its picture lies."""
+    if not watched():
+        return
+    with open_pod(store, database) as pod:
+        plan = load_order(pod, order)
+        part = next(one for one in plan.shots if one.id == shot)
+        text = _made(pod, shot_item(plan, part), f"{plan.title}: {shot}", "contact_sheet")
+    create_markdown_artifact(text, key=artifact_key("shot", plan.episode, shot), description=shot)
 
 
 def show_film(plan: Plan, key: str, store: str, out: str) -> None:
@@ -70,26 +110,42 @@ def show_film(plan: Plan, key: str, store: str, out: str) -> None:
     if not watched():
         return
     with open_pod(store) as pod:
-        sheet = _sheet(pod.store, plan)
+        sheet = picture_of(pod.store, film_item(plan), "contact_sheet")
         where = f"{out}/{plan.episode}.{plan.output.container}" if out else f"{pod.store.url}/{key}"
-    picture = f"![contact sheet](data:image/jpeg;base64,{base64.b64encode(sheet).decode()})" if sheet else ""
+    picture = as_picture("contact sheet", sheet) if sheet else ""
     text = f"# {plan.title}\n\n{plan.num_frames} frames, {plan.num_frames / plan.fps:.2f} s\n\n`{where}`\n\n{picture}\n"
-    create_markdown_artifact(text, key=f"film-{plan.episode}".replace("_", "-"), description=plan.title)
+    create_markdown_artifact(text, key=artifact_key("film", plan.episode), description=plan.title)
     link = where if "://" in where else f"file://{where}"
-    create_link_artifact(link, link_text=where, key=f"film-link-{plan.episode}".replace("_", "-"))
+    create_link_artifact(link, link_text=where, key=artifact_key("film-link", plan.episode))
 
 
-def _sheet(store: Store, plan: Plan) -> bytes:
-    pointer = find_done(store, film_item(plan))
+def picture_of(store: Store, item: WorkItem, kind: str) -> bytes:
+    """Return the picture that was published with an item, as JPEG; empty when there is none."""
+    pointer = find_done(store, item)
     if pointer is None:
         return b""
-    import json
-
     artifacts = json.loads(store.get(pointer.record.key))["artifacts"]
-    keys = [a["object_key"] for a in artifacts if a["kind"] == "contact_sheet"]
+    keys = [a["object_key"] for a in artifacts if a["kind"] == kind]
     return store.get(keys[0]) if keys else b""
+
+
+def _made(pod: Pod, item: WorkItem, title: str, kind: str) -> str:
+    """Return what was made of an item as a page: picture, attempts, place."""
+    pointer, picture = find_done(pod.store, item), picture_of(pod.store, item, kind)
+    lines = [f"# {title}", as_picture(kind, picture) if picture else "no picture"]
+    lines.append(f"`{pod.store.url}/{pointer.object.key}`" if pointer else "not in the store")
+    rows = [
+        f"| {a.number} | {a.state} | {a.worker} | {a.useful_seconds + a.wasted_seconds:.1f} | {_cell(a.message)} |"
+        for a in pod.ledger.attempts(item)
+    ]
+    lines.append("\n".join(["| attempt | state | worker | seconds | why |", "|---|---|---|---|---|", *rows]))
+    return "\n\n".join(lines) + "\n"
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")[:200]
 
 
 def _table(key: str, rows: list[dict[str, Any]], description: str) -> None:
     if watched() and rows:
-        create_table_artifact(rows, key=key.replace("_", "-"), description=description)
+        create_table_artifact(rows, key=key, description=description)

@@ -11,31 +11,28 @@ shots cannot hold each other up. A segment that waits too long all the same save
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-from prefect.deployments import run_deployment
 from prefect.runtime import flow_run
 
-from db.records import WorkItem
+from db.errors import LedgerAway
 from tasks.admission import judge
+from tasks.board import Board
+from tasks.children import Child, Group, start_children
 from tasks.errors import TransientError
 from tasks.plan.types import Plan, ShotPlan
 from tasks.pod import Pod, open_pod
 from tasks.pointer import find_done
-from tasks.runs import Run, read_runs, requeue
+from tasks.runs import Run, children_of, count_moving, read_runs, requeue
 from tasks.settings import settings
 from tasks.take import missing_segments, silent_segments
 from tasks.waivers import load_order
 from tasks.work import segment_item, shot_item
 
 log = logging.getLogger(__name__)
-LEAD_SECONDS = 2.0  # how far ahead a shot's segments are due: longer than it takes to create them all
 ENDED_WITHOUT_OUTPUT = ("COMPLETED", "CRASHED")  # a FAILED one waits for a person; a CANCELLED one had its person
 
 
@@ -44,32 +41,15 @@ class ChildrenFailed(TransientError):
 
 
 @dataclass(frozen=True)
-class Child:
-    """One work item as a run of a deployment; `again` is a done segment whose messages the others need once more."""
-
-    item: WorkItem
-    deployment: str
-    name: str
-    parameters: Mapping[str, Any]
-    again: bool = False
-
-
-@dataclass(frozen=True)
 class Patience:
     """How the barrier looks: often enough to be quick, seldom enough for thousands of children."""
 
     poll_seconds: float = 2.0
+    share: float = 0.05  # of its time that it may spend looking: a look at 10,000 children is not for free
     grace_seconds: float = 60.0  # a failed child is a verdict only after nothing has moved for so long
     settle_seconds: float = 45.0  # a crashed child is the automation's business first (less when grace is shorter)
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
-
-
-@dataclass(frozen=True)
-class Group:
-    """Children that are admitted together."""
-
-    children: tuple[Child, ...] = field(default=())
 
 
 def run_segments(episode: str, order: str, store: str, database: str) -> int:
@@ -95,16 +75,17 @@ def run_shots(episode: str, order: str, store: str, database: str) -> int:
         children = [
             Child(shot_item(plan, shot), "shot/shot", shot.id, {**shared, "shot": shot.id}) for shot in plan.shots
         ]
-        return run_groups(pod, plan, [Group((child,)) for child in undone(pod, children)])
+        return run_groups(pod, plan, [Group("pictures", (child,)) for child in undone(pod, children)])
 
 
 def segments_of(pod: Pod, plan: Plan, shot: ShotPlan, shared: Mapping[str, Any]) -> Group:
     """Return the runs that a shot needs: its missing segments, and done ones that have to speak again."""
     if find_done(pod.store, shot_item(plan, shot)) is not None:
-        return Group()
+        return Group(shot.id)
     silent = {segment.index for segment in silent_segments(pod, plan, shot)}
     wanted = {segment.index for segment in missing_segments(pod, shot)} | silent
     return Group(
+        shot.id,
         tuple(
             Child(
                 segment_item(segment),
@@ -115,21 +96,22 @@ def segments_of(pod: Pod, plan: Plan, shot: ShotPlan, shared: Mapping[str, Any])
             )
             for segment in shot.segments
             if segment.index in wanted
-        )
+        ),
     )
 
 
 def run_groups(pod: Pod, plan: Plan, groups: Sequence[Group], patience: Patience | None = None) -> int:
     """Start a run for each child, group by group, and wait until none is missing; return how many were started."""
-    parent = str(flow_run.id)
-    runs: dict[UUID, Child] = {}
-    for number, group in enumerate(groups):
-        due = datetime.fromtimestamp(time.time() + LEAD_SECONDS + number * 1e-3, UTC)
-        runs |= {start_child(child, parent, due): child for child in group.children}
+    parent = UUID(str(flow_run.id))
+    found = children_of(parent)  # created by an earlier start of this run
+    runs = start_children(parent, groups, found)
     wanted = [child for child in runs.values() if not child.again]
-    for run in read_runs(list(runs)):
-        revive(pod, plan, runs[run.id], run)
-    wait_for(pod, plan, runs, patience or Patience(grace_seconds=settings().grace_seconds))
+    for run in found:
+        if run.id in runs:
+            revive(pod, plan, runs[run.id], run)
+    what = "segment" if any(child.item.kind == "segment" for child in wanted) else "shot"
+    board = Board(pod, plan, what)
+    wait_for(pod, plan, parent, runs, patience or Patience(grace_seconds=settings().grace_seconds), board)
     left = undone(pod, wanted)
     if left:
         names = ", ".join(child.name for child in left[:10]) + (", ..." if len(left) > 10 else "")
@@ -140,20 +122,6 @@ def run_groups(pod: Pod, plan: Plan, groups: Sequence[Group], patience: Patience
 def undone(pod: Pod, children: Sequence[Child]) -> list[Child]:
     """Return the children whose output is not in the store."""
     return [child for child in children if find_done(pod.store, child.item) is None]
-
-
-@task(name="dispatch", task_run_name="dispatch {child.name}", cache_policy=NO_CACHE, retries=3, retry_delay_seconds=2)
-def start_child(child: Child, parent: str, due: datetime) -> UUID:
-    """Create the child's run, or find the one that this parent has created before; return its id."""
-    run: Any = run_deployment(
-        child.deployment,
-        parameters=dict(child.parameters),
-        scheduled_time=due,
-        timeout=0,
-        as_subflow=True,
-        idempotency_key=f"{parent}:{child.item.key}",
-    )
-    return UUID(str(run.id))
 
 
 def revive(pod: Pod, plan: Plan, child: Child, run: Run) -> bool:
@@ -167,25 +135,55 @@ def revive(pod: Pod, plan: Plan, child: Child, run: Run) -> bool:
     return requeue(run, "its output is missing" if not child.again else "its neighbours need its latents again")
 
 
-def wait_for(pod: Pod, plan: Plan, runs: Mapping[UUID, Child], patience: Patience) -> None:
+def wait_for(pod: Pod, plan: Plan, parent: UUID, runs: Mapping[UUID, Child], patience: Patience, board: Board) -> None:
     """Return when everything is done, or when nothing has moved for a while: what then is undone has failed."""
     still_since: float | None = None
-    missing = undone(pod, [child for child in runs.values() if not child.again])
+    wanted = {run: child for run, child in runs.items() if not child.again}
+    missing, kinds = wanted, sorted({child.item.kind for child in runs.values()})
     while missing:
-        open_items = {child.item for child in missing}
-        states = states_of([run for run, child in runs.items() if child.again or child.item in open_items])
-        if states is None or any(run.moving for run in states):
-            still_since = None
+        begun, before = patience.clock(), missing
+        if _is_moving(parent, kinds):
+            still_since, missing = None, _without_done(pod, missing)
         else:
-            still_since = still_since or patience.clock()
-            waited = patience.clock() - still_since
+            missing = _without(missing, undone(pod, list(missing.values())))
+            still_since = still_since or begun
+            waited = begun - still_since
             if waited > min(patience.settle_seconds, patience.grace_seconds):
-                revived = [revive(pod, plan, runs[run.id], run) for run in states if not runs[run.id].again]
+                states = states_of(list(missing)) or []
+                revived = [revive(pod, plan, missing[run.id], run) for run in states]
                 still_since = None if any(revived) else still_since
             if still_since and waited > patience.grace_seconds:
                 return
-        patience.sleep(patience.poll_seconds)
-        missing = undone(pod, missing)
+        fresh = [child for run, child in before.items() if run not in missing]
+        board.show(fresh, len(wanted) - len(missing), len(wanted))
+        if missing:
+            patience.sleep(max(patience.poll_seconds, (patience.clock() - begun) / patience.share))
+
+
+def _is_moving(parent: UUID, kinds: Iterable[str]) -> bool:
+    """Say whether any child may get somewhere by itself; a server that does not answer is no verdict."""
+    try:
+        return count_moving(parent, kinds) > 0
+    except Exception as exc:  # noqa: BLE001 - whatever the API says, not knowing is not failing
+        log.warning("children not counted", extra={"failure": str(exc)})
+        return True
+
+
+def _without_done(pod: Pod, missing: Mapping[UUID, Child]) -> dict[UUID, Child]:
+    """Leave out what is done: the ledger says where to look, in a few queries; the store decides."""
+    try:
+        known = pod.ledger.statuses([child.item for child in missing.values()])
+    except LedgerAway:
+        return dict(missing)  # the next look may know more; before a verdict the store is asked for every one
+    told = [child for child in missing.values() if (status := known.get(child.item)) and status.state == "done"]
+    undone_all_the_same = {child.item for child in undone(pod, told)}
+    done = {child.item for child in told} - undone_all_the_same
+    return {run: child for run, child in missing.items() if child.item not in done}
+
+
+def _without(missing: Mapping[UUID, Child], left: Iterable[Child]) -> dict[UUID, Child]:
+    items = {child.item for child in left}
+    return {run: child for run, child in missing.items() if child.item in items}
 
 
 def states_of(runs: Sequence[UUID]) -> list[Run] | None:

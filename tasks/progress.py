@@ -3,7 +3,7 @@
 from contextvars import ContextVar
 from typing import Literal, Protocol
 
-Stage = Literal["segment", "shot", "film"]
+Stage = Literal["segment", "shot", "film", "episode"]
 
 
 class Watcher(Protocol):

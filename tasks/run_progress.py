@@ -8,7 +8,7 @@ from uuid import UUID
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
-from tasks.dashboard import watched
+from tasks.dashboard import artifact_key, watched
 from tasks.progress import Silence, Stage, Watcher
 
 log = logging.getLogger(__name__)
@@ -19,7 +19,7 @@ class RunProgress:
     """A watcher that shows the newest state every few seconds, and the last one always."""
 
     def __init__(self, key: str, clock: Callable[[], float] = time.monotonic) -> None:
-        self._key, self._clock = key.replace("_", "-").lower(), clock
+        self._key, self._clock = artifact_key(key), clock
         self._artifact: UUID | None = None
         self._shown_at = -EVERY_SECONDS
 

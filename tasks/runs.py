@@ -14,6 +14,7 @@ from prefect.client.schemas.filters import (
     FlowFilterName,
     FlowRunFilter,
     FlowRunFilterId,
+    FlowRunFilterName,
     FlowRunFilterParentFlowRunId,
     FlowRunFilterState,
     FlowRunFilterStateType,
@@ -43,6 +44,7 @@ class Run:
     parameters: dict[str, Any]
     parent_task: UUID | None
     expected_start: datetime | None
+    idempotency_key: str = ""
 
     @property
     def moving(self) -> bool:
@@ -70,6 +72,7 @@ def as_run(run: FlowRun) -> Run:
         parameters=dict(run.parameters),
         parent_task=run.parent_task_run_id,
         expected_start=run.expected_start_time,
+        idempotency_key=run.idempotency_key or "",
     )
 
 
@@ -92,10 +95,13 @@ def read_runs(ids: Sequence[UUID]) -> list[Run]:
     return found
 
 
-def find_runs(flows: Iterable[str] = FLOWS, states: Iterable[str] = ()) -> list[Run]:
-    """Return every run of these flows that is in one of these states (none given: in any)."""
-    types = [StateType(state) for state in states]
-    wanted = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=types))) if types else None
+def find_runs(flows: Iterable[str] = FLOWS, states: Iterable[str] = (), names: Iterable[str] = ()) -> list[Run]:
+    """Return every run of these flows that is in one of these states and has one of these names (none given: any)."""
+    types, called = [StateType(state) for state in states], list(names)
+    wanted = FlowRunFilter(
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=types)) if types else None,
+        name=FlowRunFilterName(any_=called) if called else None,
+    )
     with get_client(sync_client=True) as client:
         return [as_run(run) for run in _pages(client, wanted, tuple(flows))]
 
@@ -117,6 +123,19 @@ def children_of(parent: UUID) -> list[Run]:
     wanted = FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[parent]))
     with get_client(sync_client=True) as client:
         return [as_run(run) for run in _pages(client, wanted, CHILDREN)]
+
+
+def count_moving(parent: UUID, flows: Iterable[str] = CHILDREN) -> int:
+    """Return how many of the runs that a run has dispatched may still get somewhere by themselves."""
+    types = [StateType(state) for state in sorted(MOVING)]
+    wanted = FlowRunFilter(
+        parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[parent]),
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=types)),
+    )
+    with get_client(sync_client=True) as client:
+        return client.count_flow_runs(
+            flow_filter=FlowFilter(name=FlowFilterName(any_=list(flows))), flow_run_filter=wanted
+        )
 
 
 def requeue(run: Run, why: str, *, delay_seconds: float = 0.0, in_front: bool = False) -> bool:

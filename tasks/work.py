@@ -30,6 +30,7 @@ from tasks.publish import Input, Output, Published, Rendered
 from tasks.sheet import film_sheet
 from tasks.stitch import FilmSpec, ShotPicture, stitch
 from tasks.store import Store, content_digest, content_key
+from tasks.thumbnail import make_thumbnail
 from tasks.waivers import read_waivers, waived_segments
 
 PICTURE_VERSION = 1  # raise it when decoding, rounding or encoding of pictures changes
@@ -84,6 +85,7 @@ def make_segment(
         made_by = {"network": plan.network_version, "profile": plan.profile, "torch": torch.__version__}
         return Rendered(
             output=Output(path, "segment_latents", ".safetensors", f"{plan.episode} {name}"),
+            extras=make_thumbnail(predictions, pod.bundle(plan.profile), work.scratch, f"{plan.episode} {name}"),
             inputs=tuple(_sources(pod.store, plan, shot)),
             metrics={"latents": float(len(predictions)), "windows": float(segment.num_windows)},
             facts={**facts, **made_by, "host": pod.publisher.worker},

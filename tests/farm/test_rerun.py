@@ -4,19 +4,20 @@ import asyncio
 from uuid import UUID
 
 import pytest
-from prefect import flow, get_client
+from prefect import Task, flow, get_client
 from prefect.deployments import run_deployment
+from prefect.runtime import flow_run
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import AwaitingRetry, Completed, Crashed, Failed, Pending, Running
 from prefect_server import prefect_api
 
-from tasks.dispatch import Child, start_child
+from tasks.children import Child, Group, start_children
 from tasks.farm_setup.apply import Wanted, set_up
 from tasks.farm_setup.files import read_automations, read_deployments
 from tasks.pod import open_pod
 from tasks.rehearsal import Rehearsal, ingest_rehearsal
 from tasks.rerun import look_after, reconcile_runs, silent
-from tasks.runs import PERSON, asked_by_a_person, children_of, later, read_run, requeue
+from tasks.runs import PERSON, asked_by_a_person, children_of, read_run, requeue
 from tasks.work import segment_item
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Prefect's own
@@ -51,8 +52,8 @@ def segment_child(plan, given, index):
 @flow(name="episode")
 def dispatch_twice(children):
     """Stand in for an episode that was started again: everything is dispatched twice."""
-    parent = "parent"
-    return [[start_child(child, parent, later()) for child in children] for _ in range(2)]
+    parent = UUID(str(flow_run.id))
+    return [list(start_children(parent, [Group("s1", tuple(children))])) for _ in range(2)]
 
 
 @pytest.fixture(scope="module")
@@ -63,11 +64,11 @@ def family(episode):
     with get_client(sync_client=True) as client:
         client.set_flow_run_state(parent.id, Pending())
         client.set_flow_run_state(parent.id, Running())
-        children = []
+        children, node = [], Task(fn=lambda: None, name="dispatch")
         for index in range(2):
             child = segment_child(plan, given, index)
             task_run = client.create_task_run(
-                task=start_child, flow_run_id=parent.id, dynamic_key=str(index), name=f"dispatch {index}"
+                task=node, flow_run_id=parent.id, dynamic_key=str(index), name=f"dispatch {index}"
             )
             deployment = client.read_deployment_by_name(child.deployment)
             run = client.create_flow_run_from_deployment(
