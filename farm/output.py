@@ -25,8 +25,9 @@ class Output:
 
     def __init__(self, as_json: bool = False) -> None:
         self.as_json = as_json
-        self.facts = Console(file=sys.stdout, highlight=False, soft_wrap=not sys.stdout.isatty())
-        self.talk = Console(file=sys.stderr, highlight=False, soft_wrap=not sys.stderr.isatty())
+        # markup off: what workers log and why they failed is full of square brackets
+        self.facts = Console(file=sys.stdout, highlight=False, markup=False, soft_wrap=not sys.stdout.isatty())
+        self.talk = Console(file=sys.stderr, highlight=False, markup=False, soft_wrap=not sys.stderr.isatty())
 
     def say(self, text: str) -> None:
         """Tell a person what is going on."""

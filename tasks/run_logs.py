@@ -1,5 +1,7 @@
 """What a segment's run has logged, newest run first, oldest line first."""
 
+import time
+from collections.abc import Callable, Iterator
 from uuid import UUID
 
 from prefect import get_client
@@ -8,27 +10,44 @@ from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
 from tasks.runs import Run, find_runs
 
 PAGE = 200
+FOLLOW_SECONDS = 2.0
+
+
+def segment_logs(
+    episode: str, shot: str, segment: int, follow: bool, sleep: Callable[[float], None] = time.sleep
+) -> Iterator[str]:
+    """Yield what a segment's newest run has logged; `follow`: go on until a run has ended and has no more to say."""
+    run: Run | None = None
+    seen, told_its_end = 0, False
+    while True:
+        newest = run_of(episode, shot, segment)
+        if newest and run and newest.id != run.id:
+            seen, told_its_end = 0, False
+        run = newest
+        lines = logs_of(run.id, seen) if run else []
+        yield from lines
+        seen += len(lines)
+        ended = run is not None and not run.moving
+        if not follow or (ended and told_its_end and not lines):  # the last lines arrive after the last state
+            return
+        told_its_end = ended
+        sleep(FOLLOW_SECONDS)
 
 
 def run_of(episode: str, shot: str, segment: int) -> Run | None:
     """Return the newest run of a segment, None when there was none."""
-    wanted = (episode, shot, segment)
-    runs = [run for run in find_runs(["segment"]) if _what(run) == wanted]
+    runs = find_runs(["segment"], names=[f"{episode} {shot} {segment}"])
     return max(runs, key=lambda run: run.since, default=None)
 
 
-def logs_of(run: UUID) -> list[str]:
-    """Return a run's log lines in the order of their time."""
+def logs_of(run: UUID, seen: int = 0) -> list[str]:
+    """Return a run's log lines in the order of their time, without the first `seen`."""
     lines: list[str] = []
     with get_client(sync_client=True) as client:
         while True:
             page = client.read_logs(
-                LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run])), limit=PAGE, offset=len(lines)
+                LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run])), limit=PAGE, offset=seen + len(lines)
             )
             lines += [f"{entry.timestamp:%H:%M:%S} {entry.message}" for entry in page]
             if len(page) < PAGE:
                 return lines
-
-
-def _what(run: Run) -> tuple[object, object, object]:
-    return tuple(run.parameters.get(name) for name in ("episode", "shot", "segment"))  # type: ignore[return-value]

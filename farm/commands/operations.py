@@ -22,7 +22,6 @@ Episode = Annotated[str, typer.Argument(help="Episode id, as in the manifest.")]
 Segment = Annotated[str, typer.Argument(help="EPISODE/SHOT/INDEX as `farm status EPISODE` lists them.")]
 Server = Annotated[str, typer.Option(help="Prefect API address; empty: no server is asked.", envvar="PREFECT_API_URL")]
 Why = Annotated[str, typer.Option(help="Reason, for the audit trail.")]
-FOLLOW_SECONDS = 2.0
 
 
 class Ended(StrEnum):
@@ -140,23 +139,15 @@ def logs(
 ) -> None:
     """Show a segment's attempts and what its run has logged."""
     os.environ["PREFECT_API_URL"] = server
-    from tasks.run_logs import logs_of, run_of
+    from tasks.run_logs import segment_logs
 
     console = Output()
     with open_pod(store) as pod:
         _, shot, part = segment_named(pod, segment)
         for attempt in pod.ledger.attempts(segment_item(part)):
             console.show(f"attempt {attempt.number} of {attempt.worker}: {attempt.state} {attempt.message}")
-    seen = 0
-    while True:
-        run = run_of(segment.partition("/")[0], shot.id, part.index)
-        lines = logs_of(run.id) if run else []
-        for line in lines[seen:]:
-            console.show(line)
-        seen = len(lines)
-        if not follow or (run and not run.moving):
-            return
-        time.sleep(FOLLOW_SECONDS)
+    for line in segment_logs(segment.partition("/")[0], shot.id, part.index, follow):
+        console.show(line)
 
 
 def fsck(
