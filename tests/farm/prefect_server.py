@@ -12,9 +12,9 @@ from pathlib import Path
 from socket import socket
 
 
-@lru_cache(maxsize=1)
-def prefect_api() -> str:
-    """Start a server on a free port of 127.0.0.1 and return its API's address."""
+@lru_cache
+def prefect_api(name: str = "") -> str:
+    """Start a server on a free port of 127.0.0.1 and return its API's address; another name is another server."""
     with socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
