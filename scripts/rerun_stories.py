@@ -1,9 +1,10 @@
 """What happens when a run goes red, in every order of events, on a real Prefect server with real workers.
 
-python scripts/rerun_stories.py [--story NAME ...]
-Each story renders a small episode of two shots on a farm of its own, breaks something, and does what a person would do:
-press Retry on one red run, or nothing at all. Then it counts: one attempt that won per segment and shot, one stitched
-film, and at most one attempt beyond those.
+python scripts/rerun_stories.py [--story NAME ...] [--workers 2]
+Prefect's server and the ledger are on PostgreSQL. Each story renders a small episode of two shots, breaks one segment,
+and does what a person would do: press Retry on the one red run, type `farm retry`, or nothing. Then it counts. Good is:
+every segment and shot has one winner, the broken segment was tried exactly once more and nothing else was, the film was
+stitched once, and `farm fsck` finds nothing.
 """
 
 import argparse
@@ -12,25 +13,42 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
-import psutil  # type: ignore[import-untyped]
+from prefect import get_client
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from rerun_theatre import Theatre, processes_of, switch_automations
+from whole_postgres import free_port, whole_postgres
 
 from tasks.fsck import audit
 from tasks.overview import items_of
-from tasks.plan.types import Plan
-from tasks.pod import Pod, open_pod
+from tasks.pod import open_pod
 from tasks.rehearsal import Rehearsal, ingest_rehearsal
-from tasks.services import local_farm
-from tasks.store import content_key
+from tasks.runs import children_of
+from tasks.services import local_farm, start_episode
 from tasks.work import film_item
 
-PORT = 4298
-LIMIT_SECONDS = 900.0  # a busy machine is no failure
+GRACE_SECONDS = 20
+Act = Callable[[Theatre], None]
+
+
+@dataclass(frozen=True)
+class Story:
+    """What is broken beforehand, who is there to help, and what happens."""
+
+    act: Act
+    damaged: bool = True  # s2's segment fails after its claim until somebody mends it
+    automations: bool = True
+    reconciler: bool = False
+    steps: int = 2
+
+    @property
+    def name(self) -> str:
+        return self.act.__name__
 
 
 @dataclass(frozen=True)
@@ -39,175 +57,223 @@ class Told:
 
     name: str
     seconds: float
-    extra_attempts: int
-    winners: int
-    items: int
-    films: int
+    renders: int  # attempts at segments that got as far as a claim
+    segments: int
+    extra_broken: int  # attempts at the broken segment beyond the one that won
+    extra_others: int  # attempts at any other segment or shot beyond the one that won
+    stitches: int  # attempts at the film
+    runs: str  # how often the red run and the episode's run were started
+    resumed_by: str
     findings: int
 
     @property
     def good(self) -> bool:
-        return self.films == 1 and self.winners == self.items and self.extra_attempts <= 1 and not self.findings
+        exact = self.renders == self.segments + 1 and (self.extra_broken, self.extra_others, self.stitches) == (1, 0, 1)
+        return exact and not self.findings
+
+    @property
+    def row(self) -> str:
+        cells = (
+            self.name.replace("_", " "), f"{self.seconds:.0f}", f"{self.renders} for {self.segments}",
+            self.extra_broken, self.extra_others, self.stitches, self.runs, self.resumed_by, self.findings,
+            "yes" if self.good else "NO",
+        )  # fmt: skip
+        return f"| {' | '.join(str(cell) for cell in cells)} |"
 
 
-@dataclass(frozen=True)
-class Theatre:
-    """A farm with one submitted episode."""
-
-    pod: Pod
-    plan: Plan
-    order: str
-    parent: UUID
-
-    def runs(self, flow: str = "segment") -> list:  # type: ignore[type-arg]
-        """Return this episode's runs of a flow."""
-        from tasks.runs import children_of, read_run
-
-        if flow == "episode":
-            return [read_run(self.parent)]
-        return [run for run in children_of(self.parent) if run.kind == flow]
-
-    def until(self, what: str, true: Callable[[], bool]) -> None:
-        """Wait for something. Raises: TimeoutError naming it."""
-        deadline = time.monotonic() + LIMIT_SECONDS
-        while not true():
-            if time.monotonic() > deadline:
-                states = [(run.name, run.state) for flow in ("segment", "shot", "episode") for run in self.runs(flow)]
-                raise TimeoutError(f"{what} did not happen within {LIMIT_SECONDS:.0f} s: {states}")
-            time.sleep(0.5)
-
-    def is_in(self, flow: str, state: str) -> bool:
-        """Say whether a run of a flow is in a state."""
-        return any(run.state == state for run in self.runs(flow))
-
-    def press_retry(self, flow: str, state: str) -> None:
-        """Do to the red run what the dashboard's Retry does."""
-        from prefect import get_client
-        from prefect.states import AwaitingRetry
-
-        from tasks.runs import PERSON
-
-        red = next(run for run in self.runs(flow) if run.state == state)
-        with get_client(sync_client=True) as client:
-            client.set_flow_run_state(red.id, AwaitingRetry(message=PERSON))
-
-    def kill_process_of(self, flow: str) -> None:
-        """Kill the process of a running run of a flow, and only it."""
-        self.until(f"a running {flow}", lambda: bool(self._processes(flow)))
-        for process in self._processes(flow)[:1]:
-            process.send_signal(signal.SIGKILL)
-
-    def _processes(self, flow: str) -> list[psutil.Process]:
-        ids = {str(run.id) for run in self.runs(flow) if run.state == "RUNNING"}
-        found = []
-        for process in psutil.Process().children(recursive=True):
-            try:
-                if process.environ().get("PREFECT__FLOW_RUN_ID") in ids:
-                    found.append(process)
-            except psutil.Error:
-                continue
-        return found
+HEAD = "| story | s | renders | again, broken | others | stitched | starts: red, episode | woken by | fsck | good |"
 
 
-@contextmanager
-def hidden(theatre: Theatre, shot: int) -> Iterator[None]:
-    """Take a shot's sound out of the store for a while, so that its segments fail."""
-    sha = theatre.plan.shots[shot].characters[0].stem_sha256
-    data = theatre.pod.store.get(content_key(sha))
-    theatre.pod.store.delete(content_key(sha))
-    try:
-        yield
-    finally:
-        theatre.pod.store.put_content(data)
+def retry_after_the_episode_gave_up_automation_only(theatre: Theatre) -> None:
+    """The episode has given up; Retry is pressed on the child; the automation wakes the episode."""
+    theatre.until_episode_is("FAILED")
+    theatre.mend()
+    theatre.press_retry_on_child()
 
 
-def retry_after_the_episode_gave_up(theatre: Theatre) -> None:
-    """One child fails, the episode gives up, a person presses Retry on the child."""
-    with hidden(theatre, 1):
-        theatre.until("the episode's failure", lambda: theatre.is_in("episode", "FAILED"))
-    theatre.press_retry("segment", "FAILED")
+def retry_after_the_episode_gave_up_reconciler_only(theatre: Theatre) -> None:
+    """The same with every event lost: the automations are switched off."""
+    retry_after_the_episode_gave_up_automation_only(theatre)
 
 
-def retry_before_the_episode_gives_up(theatre: Theatre) -> None:
-    """One child fails, a person presses Retry while the episode still waits."""
-    with hidden(theatre, 1):
-        theatre.until("the child's failure", lambda: theatre.is_in("segment", "FAILED"))
-    theatre.press_retry("segment", "FAILED")
+def retry_after_the_episode_gave_up_both(theatre: Theatre) -> None:
+    """The same with automation and reconciler."""
+    retry_after_the_episode_gave_up_automation_only(theatre)
 
 
-def retry_the_episode_itself(theatre: Theatre) -> None:
-    """One child fails, the episode gives up; a person retries the child and, too early, the episode as well."""
-    with hidden(theatre, 1):
-        theatre.until("the episode's failure", lambda: theatre.is_in("episode", "FAILED"))
-    theatre.press_retry("segment", "FAILED")
-    theatre.press_retry("episode", "FAILED")
+def everything_twice(theatre: Theatre) -> None:
+    """Retry is pressed twice, the resume flow started twice by hand, and automation and reconciler do it as well."""
+    theatre.until_episode_is("FAILED")
+    theatre.mend()
+    theatre.press_retry_on_child()
+    theatre.press_retry_on_child()
+    theatre.until_child_is("COMPLETED")
+    child = theatre.child
+    assert child is not None
+    theatre.start_resume_run(child)
+    theatre.start_resume_run(child)
 
 
-def a_segment_is_killed(theatre: Theatre) -> None:
-    """A segment's process is killed; nobody does anything."""
-    theatre.kill_process_of("segment")
+def retry_while_the_episode_waits(theatre: Theatre) -> None:
+    """Retry is pressed as soon as the child is red; the episode still waits for it."""
+    theatre.until_child_is("FAILED")
+    theatre.mend()
+    theatre.press_retry_on_child()
 
 
-def the_episode_is_killed(theatre: Theatre) -> None:
-    """The episode's own process is killed while its children render; nobody does anything."""
-    theatre.until("children", lambda: bool(theatre.runs("segment")))
-    theatre.kill_process_of("episode")
+def retry_the_episode_as_well(theatre: Theatre) -> None:
+    """The episode has given up; Retry is pressed on the child and, too early, on the episode."""
+    retry_after_the_episode_gave_up_automation_only(theatre)
+    theatre.press_retry(theatre.episode)
 
 
-STORIES: list[Callable[[Theatre], None]] = [
-    retry_after_the_episode_gave_up,
-    retry_before_the_episode_gives_up,
-    retry_the_episode_itself,
-    a_segment_is_killed,
-    the_episode_is_killed,
+def retry_after_the_episode_crashed(theatre: Theatre) -> None:
+    """The child is red, the episode's process is killed, then Retry is pressed on the child."""
+    theatre.until_child_is("FAILED")
+    theatre.kill(theatre.episode)
+    theatre.until_episode_is("CRASHED")
+    theatre.mend()
+    theatre.press_retry_on_child()
+
+
+def farm_retry_after_the_episode_gave_up(theatre: Theatre) -> None:
+    """`farm retry EPISODE --shot s2 --segment 0`, the episode has given up."""
+    theatre.until_episode_is("FAILED")
+    theatre.mend()
+    theatre.farm_retry()
+
+
+def farm_retry_while_the_episode_waits(theatre: Theatre) -> None:
+    """The same command, the episode still waits."""
+    theatre.until_child_is("FAILED")
+    theatre.mend()
+    theatre.farm_retry()
+
+
+def a_segment_is_killed_automation_only(theatre: Theatre) -> None:
+    """A segment's process is killed while it renders; nobody does anything."""
+
+    def at_work() -> bool:
+        status, child = theatre.pod.ledger.status(theatre.item), theatre.child
+        return bool(status and status.state == "running" and child and processes_of(child.id))
+
+    theatre.until("a segment that renders", at_work)
+    child = theatre.child
+    assert child is not None
+    theatre.kill(child)
+
+
+def a_segment_is_killed_reconciler_only(theatre: Theatre) -> None:
+    """The same with every event lost."""
+    a_segment_is_killed_automation_only(theatre)
+
+
+def the_episode_is_killed_too(theatre: Theatre) -> None:
+    """A segment's and the episode's process are killed at the same moment; nobody does anything."""
+    a_segment_is_killed_automation_only(theatre)
+    theatre.kill(theatre.episode)
+
+
+STORIES = [
+    Story(retry_after_the_episode_gave_up_automation_only),
+    Story(retry_after_the_episode_gave_up_reconciler_only, automations=False, reconciler=True),
+    Story(retry_after_the_episode_gave_up_both, reconciler=True),
+    Story(everything_twice, reconciler=True),
+    Story(retry_while_the_episode_waits, reconciler=True),
+    Story(retry_the_episode_as_well, reconciler=True),
+    Story(retry_after_the_episode_crashed, reconciler=True),
+    Story(farm_retry_after_the_episode_gave_up, reconciler=True),
+    Story(farm_retry_while_the_episode_waits, reconciler=True),
+    Story(a_segment_is_killed_automation_only, damaged=False, steps=10),
+    Story(a_segment_is_killed_reconciler_only, damaged=False, steps=10, automations=False, reconciler=True),
+    Story(the_episode_is_killed_too, damaged=False, steps=10, reconciler=True),
 ]
 
 
-def tell(story: Callable[[Theatre], None], folder: Path, server: str) -> Told:
-    """Submit an episode, let the story happen, wait for the film and count."""
-    from tasks.services import start_episode
+def tell(story: Story, folder: Path, server: str, ledger: str) -> Told:
+    """Submit an episode, let the story happen, wait for the film and for quiet, and count."""
+    begun, store = time.monotonic(), (folder / "store").as_uri()
+    switch_automations(story.automations)
+    with open_pod(store, ledger) as pod:
+        what = Rehearsal((1, 1), steps=story.steps, seed=100 + STORIES.index(story))
+        plan, order = ingest_rehearsal(folder / story.name, what, pod)
+        theatre = Theatre(pod, plan, UUID(int=0), store, ledger)
+        if story.damaged:
+            theatre.damage()
+        url = start_episode(f"{server}/api", plan.episode, order, store, ledger, str(folder / "out"), 1)
+        theatre = Theatre(pod, plan, UUID(url.rsplit("/", 1)[1]), store, ledger)
+        if story.reconciler:
+            with theatre.reconciling():
+                to_the_end(story, theatre)
+        else:
+            to_the_end(story, theatre)
+        return count(story, theatre, time.monotonic() - begun)
 
-    begun = time.monotonic()
-    store, database = (folder / "store").as_uri(), f"sqlite:///{folder / 'farm.db'}"
-    with open_pod(store, database) as pod:
-        seed = 100 + STORIES.index(story)
-        plan, order = ingest_rehearsal(folder / "manifest", Rehearsal((2, 1), steps=3, seed=seed), pod)
-        url = start_episode(f"{server}/api", plan.episode, order, store, database, str(folder / "out"))
-        theatre = Theatre(pod, plan, order, UUID(url.rsplit("/", 1)[1]))
-        story(theatre)
-        theatre.until("the film", lambda: theatre.is_in("episode", "COMPLETED"))
-        items = [item for _, _, item in items_of(plan)]
-        attempts = [attempt for item in [*items, film_item(plan)] for attempt in pod.ledger.attempts(item)]
-        won = [attempt for attempt in attempts if attempt.state == "done"]
-        films = sum(attempt.item == film_item(plan) for attempt in won)
-        findings = audit(pod.store, pod.ledger, repair=False)
-        seconds = time.monotonic() - begun
-        return Told(
-            story.__name__, seconds, len(attempts) - len(won), len(won) - films, len(items), films, len(findings)
-        )
+
+def to_the_end(story: Story, theatre: Theatre) -> None:
+    """Let the story happen and wait for the film."""
+    story.act(theatre)
+    theatre.until_episode_is("COMPLETED")
+    theatre.until_quiet()
+
+
+def count(story: Story, theatre: Theatre, seconds: float) -> Told:
+    """Count attempts in the ledger and starts in Prefect."""
+    ledger, plan = theatre.pod.ledger, theatre.plan
+    items = [(item, ledger.attempts(item)) for _, _, item in items_of(plan)]
+    extra = Counter({item: len(tried) - sum(one.state == "done" for one in tried) for item, tried in items})
+    missing = [item for item, tried in items if sum(one.state == "done" for one in tried) != 1]
+    segments = [tried for item, tried in items if item.kind == "segment"]
+    child, findings = theatre.child, audit(theatre.pod.store, ledger, repair=False)
+    others = [run.run_count for run in children_of(theatre.parent) if child and run.id != child.id]
+    return Told(
+        story.name,
+        seconds,
+        renders=sum(len(tried) for tried in segments),
+        segments=len(segments),
+        extra_broken=extra[theatre.item],
+        extra_others=sum(extra.values()) - extra[theatre.item] + sum(run - 1 for run in others),
+        stitches=len(ledger.attempts(film_item(plan))),
+        runs=f"{child.run_count if child else 0}, {theatre.episode.run_count}",
+        resumed_by=woken_by(theatre.parent) or woken_by(child.id if child else theatre.parent),
+        findings=len(findings) + len(missing),
+    )
+
+
+def woken_by(run: UUID) -> str:
+    """Return what the farm said when it put a run back in the queue by itself, empty when it did not."""
+    with get_client(sync_client=True) as client:
+        said = [state.message or "" for state in client.read_flow_run_states(run) if state.name == "AwaitingRetry"]
+    return "; ".join(message.removeprefix("farm: ") for message in said if message.startswith("farm: "))
 
 
 def main(arguments: list[str]) -> int:
     """Tell the stories and print the table; 1 when one of them ended badly."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--story", action="append", choices=[story.__name__ for story in STORIES])
+    parser.add_argument("--story", action="append", choices=[story.name for story in STORIES])
     parser.add_argument("--workers", type=int, default=2)
     given = parser.parse_args(arguments)
-    chosen = [story for story in STORIES if not given.story or story.__name__ in given.story]
-    folder = Path(tempfile.mkdtemp(prefix="farm-stories-"))
-    os.environ |= {"FARM_HOME": str(folder / "home"), "FARM_GRACE_SECONDS": "20", "FARM_THREADS": "1"}
-    good = True
-    print("| story | s | won / items | stitched | attempts beyond | fsck |\n|---|---|---|---|---|---|", flush=True)
-    with local_farm(PORT, given.workers) as server:
-        os.environ["PREFECT_API_URL"] = f"{server}/api"
-        for story in chosen:
-            told = tell(story, folder / story.__name__, server)
-            good = good and told.good
-            print(
-                f"| {told.name.replace('_', ' ')} | {told.seconds:.0f} | {told.winners} / {told.items} | {told.films} "
-                f"| {told.extra_attempts} | {told.findings} |",
-                flush=True,
-            )
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # everything that was started ends
+    folder, good = Path(tempfile.mkdtemp(prefix="farm-stories-")), True
+    with whole_postgres() as postgres:
+        os.environ |= {
+            "FARM_HOME": str(folder / "home"),
+            "FARM_GRACE_SECONDS": str(GRACE_SECONDS),
+            "FARM_THREADS": "1",
+            "PREFECT_WORKER_QUERY_SECONDS": "3",
+            "PREFECT_API_DATABASE_CONNECTION_URL": postgres.prefect,
+        }
+        with (
+            local_farm(free_port(), given.workers, reconcile_seconds=0) as server,
+            temporary_settings({PREFECT_API_URL: f"{server}/api"}),
+        ):
+            os.environ["PREFECT_API_URL"] = f"{server}/api"  # for what is started from here
+            print(f"{HEAD}\n|{'---|' * HEAD.count(' | ')}---|", flush=True)
+            for story in STORIES:
+                if not given.story or story.name in given.story:
+                    told = tell(story, folder, server, postgres.ledger)
+                    good = good and told.good
+                    print(told.row, flush=True)
     return 0 if good else 1
 
 

@@ -52,8 +52,12 @@ def run_local_farm(port: int, workers: int, tell: Tell) -> None:
 
 
 @contextmanager
-def local_farm(port: int, workers: int) -> Iterator[str]:
-    """Yield the dashboard's address of a running farm; all its processes end with the context."""
+def local_farm(port: int, workers: int, reconcile_seconds: int = 60) -> Iterator[str]:
+    """Yield the dashboard's address of a running farm; all its processes end with the context.
+
+    `workers`: segments at the same time; 0: nobody works. A round of reconciling begins every `reconcile_seconds`; 0:
+    none does.
+    """
     if _answers(port):
         raise ConfigError(f"port {port} is taken; stop what uses it or choose another: farm up --port {port + 1}")
     env = environment(port)
@@ -66,10 +70,12 @@ def local_farm(port: int, workers: int) -> Iterator[str]:
         )
         _await_server(port, started[0], logs / "server.log")
         prepare_server(env, workers)
-        for pool in ("farm-cpu", "farm-gpu"):
+        for pool in ("farm-cpu", "farm-gpu") if workers else ():
             words = ["prefect", "worker", "start", "--pool", pool, "--type", "process", "--name", f"local-{pool}"]
             started.append(_start(words, env, logs / f"{pool}.log"))
-        started.append(_start(["farm", "reconcile", "--every", "60"], env, logs / "reconcile.log"))
+        if reconcile_seconds:
+            words = ["farm", "reconcile", "--every", str(reconcile_seconds)]
+            started.append(_start(words, env, logs / "reconcile.log"))
         yield f"http://127.0.0.1:{port}"
     finally:
         for process in reversed(started):
