@@ -9,18 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from model.denoiser import build_denoiser
-from model.noise import shot_noise
-from model.sampler import Take, sample
-from model.schedule import ScheduleConfig, plan_steps
-from model.vae import decode_frames, to_pixels
-from model.windows import FusionConfig, plan_windows, shot_latents
 from tasks import measures
 from tasks.puppet.expression import EMOTIONS
-from tasks.puppet.fusions import motion_frames, overlap_blend
-from tasks.puppet.perform import Film, Performance, Role, conditions_of, perform
+from tasks.puppet.injection import injection_modes
+from tasks.puppet.long_takes import long_takes
+from tasks.puppet.perform import Film, Performance, Role, perform
 from tasks.puppet.trial import (
     FRAMES,
     HELD_OUT,
@@ -34,9 +28,8 @@ from tasks.puppet.trial import (
     open_stage,
     silence,
     speech_figures,
-    stretch,
 )
-from tasks.puppet.world import draw_plate
+from tasks.puppet.world import SIZE, draw_plate, roomy_size
 
 
 def masks(stage: Stage) -> Iterator[Row]:
@@ -58,30 +51,56 @@ def masks(stage: Stage) -> Iterator[Row]:
 
 
 def casts(stage: Stage) -> Iterator[Row]:
-    """Both speaking, and three in a picture."""
+    """Both speaking, turns that overlap, and three in a picture: wide enough for them, and as wide as for two."""
     films = []
-    for name, count, speaking in (
-        ("both speak", 2, (0, 1)),
-        ("three, one speaks", 3, (1,)),
-        ("three, all speak", 3, (0, 1, 2)),
+    for name, count, speaking, size in (
+        ("both speak", 2, (0, 1), SIZE),
+        ("three, one speaks", 3, (1,), roomy_size(3)),
+        ("three, all speak", 3, (0, 1, 2), roomy_size(3)),
+        ("three in a picture for two, one speaks", 3, (1,), SIZE),
     ):
         found = []
         for case in range(stage.cases):
             voices = [stage.voices[(case + k) % len(stage.voices)] for k in range(count)]
             roles = tuple(Role(voices[k] if k in speaking else silence(), "neutral") for k in range(count))
-            film = perform(Performance(HELD_OUT + 50 + case, roles, FRAMES, noise_seed=case), stage.parts)
+            play = Performance(HELD_OUT + 50 + case, roles, FRAMES, noise_seed=case, size=size)
+            film = perform(play, stage.parts)
             tracks, moving = [envelope(voices[k], FRAMES) for k in speaking], mouths(film, stage)
             table = measures.crosstalk([moving[k] for k in speaking], tracks)
             quiet = [measures.activity(m) for k, m in enumerate(moving) if k not in speaking]
             other = table[~np.eye(len(table), dtype=bool)]
+            active = float(np.mean([measures.activity(moving[k]) for k in speaking]))
             found.append({
                 "own corr": float(np.diag(table).mean()), "others corr": float(other.mean()) if other.size else 0.0,
-                "active": float(np.mean([measures.activity(moving[k]) for k in speaking])),
-                "quiet": float(np.mean(quiet)) if quiet else 0.0,
+                "active": active, "quiet": float(np.mean(quiet)) if quiet else 0.0,
+                "quiet/active": float(np.mean(quiet)) / active if quiet else 0.0,
             })  # fmt: skip
             films += [film] if case == 0 else []
         yield mean_rows("casts", name, found)
-    keep_sheet(stage, "casts", films)
+        keep_sheet(stage, "casts" if count == 2 else f"casts-{size[0]}", films[-2:] if size != SIZE else films[-1:])
+    yield overlapping_turns(stage)
+
+
+def overlapping_turns(stage: Stage) -> Row:
+    """The left one speaks in the first three fifths, the right one in the last three: a fifth together."""
+    found, shared = [], FRAMES * 2 // 5
+    for case in range(stage.cases):
+        voices = [stage.voices[(case + k) % len(stage.voices)].copy() for k in range(2)]
+        samples = len(voices[0]) // FRAMES
+        voices[0][(FRAMES - shared) * samples :] = 0
+        voices[1][: shared * samples] = 0
+        film = perform(
+            Performance(HELD_OUT + 80 + case, tuple(Role(v, "neutral") for v in voices), FRAMES), stage.parts
+        )
+        tracks, (left, right) = [envelope(voice, FRAMES) for voice in voices], mouths(film, stage)
+        table = measures.crosstalk([left, right], tracks)
+        speaking = (measures.activity(left[: FRAMES - shared]) + measures.activity(right[shared:])) / 2
+        resting = (measures.activity(left[FRAMES - shared + 2 :]) + measures.activity(right[: shared - 2])) / 2
+        found.append({
+            "own corr": float(np.diag(table).mean()), "others corr": float(table[0, 1] + table[1, 0]) / 2,
+            "active": speaking, "quiet": resting, "quiet/active": resting / speaking,
+        })  # fmt: skip
+    return mean_rows("casts", "turns that overlap", found)
 
 
 def emotions(stage: Stage) -> Iterator[Row]:
@@ -104,59 +123,6 @@ def emotions(stage: Stage) -> Iterator[Row]:
             {"read back": float(np.mean(right)), "own face": float(np.mean(own)), "a stranger": float(np.mean(other))},
         )
     keep_sheet(stage, "emotion", films)
-
-
-def long_takes(stage: Stage, frames: int = 161) -> Iterator[Row]:
-    """Algorithm 1: seams, loops and network calls of a long take."""
-    shift = FusionConfig("guarded", 9, 2, max_window_latents=13)
-    ways: dict[str, FusionConfig] = {
-        "hard cuts": replace(shift, shift_latents=0), "position shift, guarded": shift,
-        "position shift, wrapped": FusionConfig("aligned", 9, 2), "overlap blend": shift, "motion frames": shift,
-    }  # fmt: skip
-    films = []
-    for name, fusion in ways.items():
-        found = []
-        for case in range(stage.cases):
-            voice = stretch(stage.voices[case % len(stage.voices)], frames)
-            play = Performance(HELD_OUT + 200 + case, (Role(voice, "neutral"),), frames, noise_seed=case, fusion=fusion)
-            film, calls = take_of(play, name, stage)
-            found.append({
-                "seam": measures.seam_ratio(film.frames, range(9, 41, 9)),
-                "start-end": measures.start_end_jump(film.frames),
-                "calls": float(calls), "late/early face": drift(film),
-            })  # fmt: skip
-            films += [film] if case == 0 else []
-        yield mean_rows("long take", name, found)
-    keep_sheet(stage, "long-take", films, columns=10)
-
-
-def take_of(play: Performance, name: str, stage: Stage) -> tuple[Film, int]:
-    """Render a long take in one of the ways; return it and the network calls."""
-    plate, boxes = draw_plate(play.seed, len(play.roles), play.size)
-    steps = plan_steps(ScheduleConfig(play.steps, play.sigma_shift, 1.0, "constant"))
-    conditions = conditions_of(play, stage.parts, plate, boxes)
-    denoiser = build_denoiser(stage.parts.network, conditions, steps)
-    take = Take(
-        conditions.shot, play.fusion, steps, shot_noise(play.noise_seed, (16, play.size[1] // 8, play.size[0] // 8))
-    )
-    if name == "overlap blend":
-        latents, calls = overlap_blend(denoiser, take)
-    elif name == "motion frames":
-        latents, calls = motion_frames(denoiser, take)
-    else:
-        latents = sample(denoiser, take)
-        shot = shot_latents(play.num_frames, play.fusion)
-        calls = sum(len(plan_windows(shot, step.move, play.fusion)) for step in steps)
-    frames = torch.cat([to_pixels(part) for part in decode_frames(stage.parts.vae, latents)])[: play.num_frames]
-    return Film(frames.permute(0, 2, 3, 1).contiguous().numpy(), plate, boxes), calls
-
-
-def drift(film: Film) -> float:
-    """Return the identity error of the last second against the first second's."""
-    first, last = (
-        measures.identity_error(part, film.plate, film.boxes[0]) for part in (film.frames[:25], film.frames[-25:])
-    )
-    return last / max(first, 1e-6)
 
 
 def few_steps(stage: Stage) -> Iterator[Row]:
@@ -240,7 +206,7 @@ def knob_figures(film: Film, stage: Stage) -> dict[str, float]:
 
 
 GROUPS: dict[str, Callable[[Stage], Iterator[Row]]] = {
-    "masks": masks, "casts": casts, "emotion": emotions, "long-take": long_takes,
+    "masks": masks, "casts": casts, "emotion": emotions, "injection": injection_modes, "long-take": long_takes,
     "steps": few_steps, "cache": caches, "knobs": knobs,
 }  # fmt: skip
 

@@ -22,7 +22,18 @@ from tasks.plan.types import FaceBox
 from tasks.puppet.expression import EMOTIONS
 from tasks.puppet.motion import Acting, Mood
 from tasks.puppet.voices import RATE, augment, mouth_track, normalise_level, speak
-from tasks.puppet.world import DYES, LIGHTS, SIZE, ClipSpec, draw_clip, draw_plate, draw_portrait, hash_seed, prompt_of
+from tasks.puppet.world import (
+    DYES,
+    LIGHTS,
+    SIZE,
+    ClipSpec,
+    draw_clip,
+    draw_plate,
+    draw_portrait,
+    hash_seed,
+    prompt_of,
+    roomy_size,
+)
 
 FRAMES = 37  # 10 latents
 EMOTION_SIDE = 64  # pixels of an emotion picture
@@ -117,15 +128,16 @@ def draw_example(seed: int, sessions: list[Session], silences: list[Session], en
         )
     light = str(rng.choice(list(LIGHTS))) if rng.random() < 0.12 else ""
     dye = str(rng.choice(list(DYES))) if rng.random() < 0.1 else ""
-    spec = ClipSpec(plate_seed, tuple(acting), fps, light, dye)
-    plate, boxes = draw_plate(plate_seed, count)
+    size = roomy_size(count) if rng.random() < 0.7 else SIZE
+    spec = ClipSpec(plate_seed, tuple(acting), fps, light, dye, size)
+    plate, boxes = draw_plate(plate_seed, count, size)
     for voice, who in zip(voices, acting, strict=True):
         voice["moods"] = [(mood.frame, mood.strength) for mood in who.moods]
     return {
         "clip": torch.from_numpy(draw_clip(spec, seed)), "plate": torch.from_numpy(plate), "prompt": prompt_of(spec),
         "fps": fps, "head": float(knobs[0]), "expression": float(knobs[1]), "voices": voices,
-        "boxes": torch.tensor([box_pixels(box) for box in boxes]),
-        "masks": latent_masks([Face(box_pixels(_shaken(rng, box))) for box in boxes], *SIZE),
+        "boxes": torch.tensor([box_pixels(box, size) for box in boxes]),
+        "masks": latent_masks([Face(box_pixels(_shaken(rng, box), size)) for box in boxes], *size),
     }  # fmt: skip
 
 

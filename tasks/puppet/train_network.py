@@ -54,6 +54,7 @@ class Recipe:
     no_audio: float = 0.06
     no_emotion: float = 0.1
     face_weight: float = 3.0
+    brow_weight: float = 3.0
     mouth_weight: float = 8.0
     average: float = 0.998
     seed: int = 0
@@ -64,20 +65,25 @@ class Recipe:
 
 @dataclass(frozen=True, eq=False)
 class Item:
-    """One training window: clean latents (c, t, h, w), loss weight (1, 1, h, w) and what the network is told."""
+    """One training window: clean latents (c, t, h, w), loss weight (1, 1, h, w) and what the network is told.
+
+    `pixels` (f, 8 h, 8 w, 3) are the frames that the latents stand for, where an example keeps them.
+    """
 
     latents: Tensor
     weight: Tensor
     conditions: Conditions
+    pixels: Tensor | None = None
 
 
 def face_weights(boxes: Tensor, shape: tuple[int, int], recipe: Recipe) -> Tensor:
-    """Return the loss weight of every latent cell (h, w): faces count more, mouths most."""
+    """Return the loss weight of every latent cell (h, w): faces count more, brows and eyes yet more, mouths most."""
     rows, columns = torch.arange(shape[0])[:, None] * 8 + 4, torch.arange(shape[1])[None] * 8 + 4
     weight = torch.ones(shape)
     for x, y, w, h in boxes.tolist():
         across = (columns - x - w / 2).abs() / w
         weight += recipe.face_weight * ((across < 0.6) & (rows > y - 0.1 * h) & (rows < y + 1.05 * h))
+        weight += recipe.brow_weight * ((across < 0.5) & (rows > y - 0.05 * h) & (rows < y + 0.58 * h))
         weight += recipe.mouth_weight * ((across < 0.32) & (rows > y + 0.58 * h) & (rows < y + 0.98 * h))
     return weight
 
@@ -129,7 +135,11 @@ def cut_item(example: dict[str, Any], rng: Generator, stage: Stage, latents: int
         motion_pose=torch.full((4,), 50.0 * example["head"]), fps=float(example["fps"]),
     )  # fmt: skip
     weight = face_weights(example["boxes"], (clip.shape[2], clip.shape[3]), recipe)[window[1:]]
-    return Item(clip[:, first : first + latents, window[1], window[2]], weight[None, None], conditions)
+    pixels = None
+    if "pixels" in example:
+        rows, columns = slice(8 * top, 8 * (top + height)), slice(8 * left, 8 * (left + width))
+        pixels = example["pixels"][4 * first : 4 * (first + latents) - 3, rows, columns]
+    return Item(clip[:, first : first + latents, window[1], window[2]], weight[None, None], conditions, pixels)
 
 
 def flow_loss(network: Any, items: list[Item], rng: Generator, noise: Tensor) -> Tensor:
@@ -181,8 +191,10 @@ def batches(pool: Examples, recipe: Recipe, first_step: int) -> Iterator[tuple[i
         if rng.random() < stage.whole:
             stage = replace(stage, batch=max(1, 5 * stage.batch // 12), cells=0)
         latents = int(rng.choice(stage.latents))
-        chosen = rng.integers(len(examples), size=stage.batch)
-        yield step, [cut_item(examples[i], rng, stage, latents, recipe) for i in chosen], rng
+        chosen = [examples[i] for i in rng.integers(len(examples), size=stage.batch)]
+        if not stage.cells:  # whole pictures of one batch are of one size
+            chosen = [example for example in chosen if example["clip"].shape == chosen[0]["clip"].shape]
+        yield step, [cut_item(example, rng, stage, latents, recipe) for example in chosen], rng
 
 
 def rate_at(step: int, recipe: Recipe) -> float:

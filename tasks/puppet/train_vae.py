@@ -94,12 +94,20 @@ def losses(vae: Any, clip: Tensor, recipe: VaeRecipe) -> tuple[Tensor, Tensor]:
         spread = torch.full_like(mean, _SHAKE) if recipe.decoder_only else (0.5 * log_variance).exp()
         z = mean + spread * torch.randn_like(mean)
         again = vae.decoder(z).float()
+    loss, squared = decoding_loss(again, clip)
+    divergence = 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance).mean()
+    return loss + recipe.kl * 16 * divergence, squared
+
+
+def decoding_loss(again: Tensor, clip: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the loss and the plain squared error of decoded frames against true ones, (b, 3, f, h, w) each.
+
+    Edges carry the drawing: brows, lids and lips are thin lines on flat colour.
+    """
     error = again - clip
-    # edges carry the drawing: brows, lids and lips are thin lines on flat colour
     edge = 1 + 2.5 * (clip[..., 1:, 1:] - clip[..., :-1, :-1]).abs().amax(1, keepdim=True).clamp(max=1)
     weight = functional.pad(edge, (1, 0, 1, 0), value=1.0)
-    divergence = 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance).mean()
-    return (weight * (error.abs() + 2 * error**2)).mean() + recipe.kl * 16 * divergence, (error**2).mean()
+    return (weight * (error.abs() + 2 * error**2)).mean(), (error**2).mean()
 
 
 def train_vae(folder: Path, recipe: VaeRecipe) -> None:

@@ -8,6 +8,7 @@ import pytest
 from model.windows import FusionConfig
 from tasks import measures
 from tasks.puppet import ablate
+from tasks.puppet.long_takes import take_of
 from tasks.puppet.perform import Film, Performance, Role, perform
 from tasks.puppet.trial import HELD_OUT, Stage, duet, envelope, mouths, open_stage, silence
 
@@ -73,8 +74,8 @@ def test_the_face_stays_its_own(spoken: list[tuple[Film, np.ndarray]]) -> None:
 def test_position_shift_hides_the_seams_of_hard_cuts_at_the_same_price(stage: Stage) -> None:
     shift = FusionConfig("guarded", 9, 2, max_window_latents=13)
     play = Performance(HELD_OUT + 200, (Role(silence(161), "neutral"),), 161, fusion=shift)
-    cuts, cut_calls = ablate.take_of(replace(play, fusion=replace(shift, shift_latents=0)), "hard cuts", stage)
-    soft, soft_calls = ablate.take_of(play, "position shift", stage)
+    cuts, cut_calls = take_of(replace(play, fusion=replace(shift, shift_latents=0)), "hard cuts", stage)
+    soft, soft_calls = take_of(play, "position shift", stage)
     seams = range(9, 41, 9)
     assert measures.seam_ratio(soft.frames, seams) < measures.seam_ratio(cuts.frames, seams)
     assert soft_calls == cut_calls
