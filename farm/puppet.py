@@ -28,12 +28,15 @@ def plate(
     out: Out = Path("plate.png"),
     characters: Annotated[int, typer.Option(min=1, max=4, help="How many stand in the picture.")] = 2,
     boxes: Annotated[Path | None, typer.Option("--json", help="JSON file for the face boxes.")] = None,
-    width: Annotated[int, typer.Option(min=64, max=1920)] = 192,
+    width: Annotated[
+        int | None, typer.Option(min=64, max=1920, help="By default 192, and 96 for each of 3 or 4.")
+    ] = None,
     height: Annotated[int, typer.Option(min=64, max=1280)] = 128,
 ) -> None:
     """Draw a plate: calm characters in a scene, and where their faces are."""
-    from tasks.puppet.world import draw_plate
+    from tasks.puppet.world import draw_plate, roomy_size
 
+    width = width or roomy_size(characters)[0] * height // roomy_size(characters)[1] // 16 * 16
     picture, faces = draw_plate(seed, characters, (width, height))
     _write_png(out, picture)
     found = [{"x": box.x, "y": box.y, "w": box.w, "h": box.h} for box in faces]

@@ -15,7 +15,7 @@ def test_plate_writes_a_picture_and_its_face_boxes(tmp_path: Path) -> None:
     result = CliRunner().invoke(puppet_app, arguments)
     assert result.exit_code == 0, result.output
     with Image.open(picture) as drawn:
-        assert drawn.size == (192, 128)
+        assert drawn.size == (288, 128)
     faces = json.loads(boxes.read_text())
     assert len(faces) == 3 and set(faces[0]) == {"x", "y", "w", "h"}
 
