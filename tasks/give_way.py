@@ -70,13 +70,14 @@ def give_way(
             outcome.set_exception(exc)
 
     with _raising_sigterm():
-        threading.Thread(target=run, name="work", daemon=True).start()
+        thread = threading.Thread(target=run, name="work", daemon=True)
         try:
+            thread.start()
             wait([outcome])
         except BaseException:  # the signal, as whoever handles it raises it: Prefect, Ctrl-C, the lines below
             stop.set()
-            wait([outcome], timeout=patience_seconds)
-            if not outcome.done():
+            wait([outcome] if thread.ident else [], timeout=patience_seconds)
+            if thread.ident and not outcome.done():
                 let_go()
             raise
     return outcome.result()

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from prefect import get_client
 from prefect.exceptions import Pause
-from prefect.runtime import flow_run
+from prefect.runtime import deployment, flow_run
 from prefect.states import AwaitingRetry
 
 from tasks.runs import OURS, asked_by_a_person, later
@@ -24,7 +24,7 @@ def stand_in_line_again(why: str) -> Never:
 
     Raises: Pause, which is how Prefect's engine leaves without a final state; RuntimeError outside of a deployment.
     """
-    if not flow_run.deployment_id:
+    if not deployment.id:
         raise RuntimeError(f"this run belongs to no deployment and cannot be scheduled again: {why}")
     state: Any = AwaitingRetry(scheduled_time=later(BACK_SECONDS), message=OURS + why)
     with get_client(sync_client=True) as client:
