@@ -15,6 +15,8 @@ SUITES = {
     "pods": ["bench_pods.py"],
     "scaling": ["bench_scaling.py"],
     "ledger": ["bench_ledger.py"],
+    "dispatch": ["bench_dispatch.py"],
+    "reruns": ["rerun_stories.py"],
 }
 USUAL = ("network", "fusion")  # what `make bench` runs; the others take minutes and are asked for by name
 

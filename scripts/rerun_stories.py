@@ -1,6 +1,7 @@
 """What happens when a run goes red, in every order of events, on a real Prefect server with real workers.
 
 python scripts/rerun_stories.py [--story NAME ...] [--workers 2]
+python scripts/rerun_stories.py --story retry_pressed_in_the_dashboard      needs chromium; says where its pictures are
 Prefect's server and the ledger are on PostgreSQL. Each story renders a small episode of two shots, breaks one segment,
 and does what a person would do: press Retry on the one red run, type `farm retry`, or nothing. Then it counts. Good is:
 every segment and shot has one winner, the broken segment was tried exactly once more and nothing else was, the film was
@@ -15,12 +16,13 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from uuid import UUID
 
 from prefect import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
+from rerun_browser import press_retry_in_browser
 from rerun_theatre import Theatre, processes_of, switch_automations
 from whole_postgres import free_port, whole_postgres
 
@@ -45,6 +47,7 @@ class Story:
     automations: bool = True
     reconciler: bool = False
     steps: int = 2
+    browser: bool = False  # told only when it is asked for by name
 
     @property
     def name(self) -> str:
@@ -153,13 +156,15 @@ def farm_retry_while_the_episode_waits(theatre: Theatre) -> None:
 def a_segment_is_killed_automation_only(theatre: Theatre) -> None:
     """A segment's process is killed while it renders; nobody does anything."""
 
-    def at_work() -> bool:
-        status, child = theatre.pod.ledger.status(theatre.item), theatre.child
-        return bool(status and status.state == "running" and child and processes_of(child.id))
-
-    theatre.until("a segment that renders", at_work)
+    theatre.until("a segment's run", lambda: theatre.child is not None)
     child = theatre.child
     assert child is not None
+
+    def at_work() -> bool:
+        status = theatre.pod.ledger.status(theatre.item)
+        return bool(status and status.state == "running" and processes_of(child.id))
+
+    theatre.until("a segment that renders", at_work, look_seconds=0.1)
     theatre.kill(child)
 
 
@@ -174,7 +179,15 @@ def the_episode_is_killed_too(theatre: Theatre) -> None:
     theatre.kill(theatre.episode)
 
 
+def retry_pressed_in_the_dashboard(theatre: Theatre) -> None:
+    """The episode has given up; a browser opens the red child's page and presses Retry."""
+    theatre.until_episode_is("FAILED")
+    theatre.mend()
+    press_retry_in_browser(theatre, theatre.pictures)
+
+
 STORIES = [
+    Story(retry_pressed_in_the_dashboard, browser=True),
     Story(retry_after_the_episode_gave_up_automation_only),
     Story(retry_after_the_episode_gave_up_reconciler_only, automations=False, reconciler=True),
     Story(retry_after_the_episode_gave_up_both, reconciler=True),
@@ -197,11 +210,11 @@ def tell(story: Story, folder: Path, server: str, ledger: str) -> Told:
     with open_pod(store, ledger) as pod:
         what = Rehearsal((1, 1), steps=story.steps, seed=100 + STORIES.index(story))
         plan, order = ingest_rehearsal(folder / story.name, what, pod)
-        theatre = Theatre(pod, plan, UUID(int=0), store, ledger)
+        theatre = Theatre(pod, plan, UUID(int=0), store, ledger, folder / "pictures")
         if story.damaged:
             theatre.damage()
         url = start_episode(f"{server}/api", plan.episode, order, store, ledger, str(folder / "out"), 1)
-        theatre = Theatre(pod, plan, UUID(url.rsplit("/", 1)[1]), store, ledger)
+        theatre = replace(theatre, parent=UUID(url.rsplit("/", 1)[1]))
         if story.reconciler:
             with theatre.reconciling():
                 to_the_end(story, theatre)
@@ -260,7 +273,7 @@ def main(arguments: list[str]) -> int:
             "FARM_HOME": str(folder / "home"),
             "FARM_GRACE_SECONDS": str(GRACE_SECONDS),
             "FARM_THREADS": "1",
-            "PREFECT_WORKER_QUERY_SECONDS": "3",
+            "PREFECT_WORKER_QUERY_SECONDS": "5",
             "PREFECT_API_DATABASE_CONNECTION_URL": postgres.prefect,
         }
         with (
@@ -270,10 +283,12 @@ def main(arguments: list[str]) -> int:
             os.environ["PREFECT_API_URL"] = f"{server}/api"  # for what is started from here
             print(f"{HEAD}\n|{'---|' * HEAD.count(' | ')}---|", flush=True)
             for story in STORIES:
-                if not given.story or story.name in given.story:
+                if story.name in (given.story or []) or not (given.story or story.browser):
                     told = tell(story, folder, server, postgres.ledger)
                     good = good and told.good
                     print(told.row, flush=True)
+            if (folder / "pictures").is_dir():
+                print(f"pictures: {folder / 'pictures'}")
     return 0 if good else 1
 
 

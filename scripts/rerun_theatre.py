@@ -23,8 +23,8 @@ from tasks.runs import MOVING, PERSON, Run, children_of, find_runs, read_run
 from tasks.work import segment_item
 
 LIMIT_SECONDS = 1500.0  # a busy machine is no failure
-LOOK_SECONDS = 0.5
-ROUND_SECONDS = 10.0  # between two rounds of reconciling, where a story has them
+LOOK_SECONDS = 3.0  # each look costs the server and us a tenth of a second
+ROUND_SECONDS = 15.0  # between two rounds of reconciling, where a story has them
 AUTOMATIONS = ("farm-resume", "farm-restart")
 
 
@@ -37,6 +37,7 @@ class Theatre:
     parent: UUID
     store: str
     database: str
+    pictures: Path
 
     @property
     def episode(self) -> Run:
@@ -57,14 +58,14 @@ class Theatre:
         """Return the work item of s2's segment."""
         return segment_item(self.plan.shots[1].segments[0])
 
-    def until(self, what: str, true: Callable[[], bool]) -> None:
+    def until(self, what: str, true: Callable[[], bool], look_seconds: float = LOOK_SECONDS) -> None:
         """Wait for something. Raises: TimeoutError naming it and where the runs stand."""
         deadline = time.monotonic() + LIMIT_SECONDS
         while not true():
             if time.monotonic() > deadline:
                 states = [(run.name, run.state) for run in [self.episode, *children_of(self.parent)]]
                 raise TimeoutError(f"{what} did not happen within {LIMIT_SECONDS:.0f} s: {states}")
-            time.sleep(LOOK_SECONDS)
+            time.sleep(look_seconds)
 
     def until_child_is(self, state: str) -> None:
         """Wait for a state of s2's segment."""
