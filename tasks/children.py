@@ -24,7 +24,7 @@ from tasks.runs import Run
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 LEAD_SECONDS = 2.0  # how far ahead a group is due: longer than it takes to create it
-BATCH = 100  # what Prefect's server takes at once
+BATCH = 20  # the server takes 100, but a busy one has to answer before the client gives up
 PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)  # a minute: a server's restart
 
 
