@@ -43,6 +43,25 @@ def examine(settings: Settings) -> list[Finding]:
     return [*_base(settings), *_avatar(settings), *_extras()]
 
 
+def examine_cluster(
+    gpus: int = 1, weights_digest: str = "", kueue: bool = False, context: str = "", kubeconfig: str = ""
+) -> list[Finding]:
+    """Return what a Kubernetes cluster has and lacks: capacity, GPU types, volumes, quotas, permissions; errors first.
+
+    The cluster is the one this process is in, else KUBECONFIG's. Raises: ConfigError when there is none, ValueError for
+    a weights digest that is none.
+    """
+    from tasks.cluster.api import ClusterError, connect
+    from tasks.cluster.facts import check_cluster, shapes_of
+
+    try:
+        found = check_cluster(connect(context, kubeconfig), shapes_of(gpus, weights_digest, kueue))
+    except ClusterError as exc:
+        way_out = "look at the address in KUBECONFIG and at your credentials"
+        return [Finding("error", "API server", str(exc), way_out, fatal=True)]
+    return [Finding(one.level, one.subject, one.sentence, one.way_out, one.level == "error") for one in found]
+
+
 def _base(settings: Settings) -> Iterator[Finding]:
     from tasks.encode import ffmpeg_path
     from tasks.profiles import puppet_folder

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from farm.commands.planning import AsJson, ManifestPath, StoreUrl
 from farm.output import Exit, Output
-from tasks.doctor import examine
+from tasks.doctor import examine, examine_cluster
 from tasks.lineage import to_json, to_lines, trace
 from tasks.pod import open_pod
 from tasks.prepare import prepare
@@ -73,12 +73,23 @@ def lineage(
     console.result(to_json(tree))
 
 
-def doctor(as_json: AsJson = False) -> None:
-    """Say what this machine has and lacks for each profile, and how to get it."""
+def doctor(
+    cluster: Annotated[bool, typer.Option("--cluster", help="Look at the Kubernetes cluster instead.")] = False,
+    gpus: Annotated[int, typer.Option(min=1, help="With --cluster: GPUs of one pod.")] = 1,
+    weights_digest: Annotated[str, typer.Option(help="With --cluster: weights that must be there.")] = "",
+    kueue: Annotated[bool, typer.Option("--kueue", help="With --cluster: Kueue owns admission.")] = False,
+    context: Annotated[str, typer.Option(help="With --cluster: a context of the kubeconfig.")] = "",
+    kubeconfig: Annotated[str, typer.Option(help="With --cluster: default KUBECONFIG, or the cluster we are in.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Say what this machine, or the cluster, has and lacks, and how to get it."""
     console = Output(as_json)
-    findings = examine(settings())
-    table = Table(title="farm doctor")
-    for column in ("for", "what", "state", "how to get it"):
+    try:
+        findings = examine_cluster(gpus, weights_digest, kueue, context, kubeconfig) if cluster else examine(settings())
+    except ValueError as exc:
+        raise typer.BadParameter(str(exc)) from exc
+    table = Table(title="farm doctor --cluster" if cluster else "farm doctor")
+    for column in ("level" if cluster else "for", "what", "state", "way out" if cluster else "how to get it"):
         table.add_column(column)
     for finding in findings:
         table.add_row(finding.purpose, finding.what, finding.state, finding.way_out)

@@ -4,12 +4,11 @@ import argparse
 import asyncio
 import json
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 from tasks.cluster.api import connect
 from tasks.cluster.drain import cordon, nodes_of, uncordon, wait_until_empty
-from tasks.cluster.facts import check_cluster
+from tasks.cluster.facts import check_cluster, shapes_of
 from tasks.cluster.job_template import write_templates
 from tasks.cluster.pool_shape import CPU_POOL, GPU_POOL, RENDER_NAMESPACE
 from tasks.cluster.pools import ensure_pool, pause_pool
@@ -23,11 +22,7 @@ POOLS = (CPU_POOL.pool, GPU_POOL.pool)
 
 
 def _preflight(given: argparse.Namespace) -> int:
-    gpu = replace(GPU_POOL, weights_digest=given.weights_digest, gpus=given.gpus)
-    shapes = tuple(
-        replace(shape, namespace=given.namespace, kueue_queue=shape.pool if given.kueue else "")
-        for shape in (CPU_POOL, gpu)
-    )
+    shapes = shapes_of(given.gpus, given.weights_digest, given.kueue, given.namespace)
     findings = check_cluster(connect(given.context, given.kubeconfig), shapes)
     print("\n".join(str(finding) for finding in findings))
     return 1 if any(finding.level == "error" for finding in findings) else 0
@@ -86,7 +81,7 @@ def _pool(given: argparse.Namespace) -> int:
 
 def _templates(given: argparse.Namespace) -> int:
     chosen = {"weights_digest": given.weights_digest, "image": given.image}
-    print("\n".join(map(str, write_templates(given.folder, kueue=given.kueue, **chosen))))
+    print("\n".join(map(str, write_templates(given.folder, kueue=given.kueue, gpus=given.gpus, **chosen))))
     return 0
 
 
@@ -127,7 +122,6 @@ def parser() -> argparse.ArgumentParser:
         return made
 
     check = command("preflight", _preflight, "Say whether this cluster can render.")
-    check.add_argument("--gpus", type=int, default=GPU_POOL.gpus)
     sweeping = command("sweep", _sweep, "Find, and with --apply put right, orphaned Jobs and stuck or lost runs.")
     sweeping.add_argument("--apply", action="store_true")
     draining = command("drain", _drain, "Pause the pool, cordon the GPU nodes, wait until they are empty.", pool=True)
@@ -153,6 +147,7 @@ def parser() -> argparse.ArgumentParser:
     for weights in (fill, claim):
         weights.add_argument("digest")
     for chosen in (check, templates):
+        chosen.add_argument("--gpus", type=int, default=1, help="GPUs of one pod; memory and /dev/shm grow with them")
         chosen.add_argument("--weights-digest", default="", help="sha256 of the weights; empty: the puppet profile")
         chosen.add_argument("--kueue", action="store_true", help="Kueue owns admission")
     return top

@@ -1,9 +1,10 @@
 """Read from a cluster what `preflight` judges. Reads only; of secrets it keeps the names of their keys."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 
-from tasks.cluster.api import ClusterError, KubeApi
-from tasks.cluster.pool_shape import CPU_POOL, GPU_POOL, PoolShape
+from tasks.cluster.api import ClusterError, KubeApi, Object
+from tasks.cluster.pool_shape import CPU_POOL, GPU_POOL, RENDER_NAMESPACE, PoolShape
 from tasks.cluster.preflight import (
     KUEUE_GROUP,
     WANTED_KEYS,
@@ -18,45 +19,76 @@ from tasks.cluster.preflight import (
 def check_cluster(api: KubeApi, shapes: tuple[PoolShape, ...] = (CPU_POOL, GPU_POOL)) -> list[Finding]:
     """Return every finding about a cluster and the pools' pods, errors first.
 
-    Raises: ClusterError when the server does not answer or this person may not read nodes and pods.
+    Raises: ClusterError when the server does not answer; what this person may not read is a finding.
     """
     render = shapes[0].namespace
     return preflight(read_facts(api, render, needed_permissions(render)), shapes)
 
 
+def shapes_of(
+    gpus: int = 1, weights_digest: str = "", kueue: bool = False, namespace: str = RENDER_NAMESPACE
+) -> tuple[PoolShape, ...]:
+    """Return the pools as they are to be: pods of so many GPUs, with these weights, in this namespace.
+
+    Raises: ValueError for a digest that is none.
+    """
+    return tuple(
+        replace(shape, namespace=namespace, kueue_queue=shape.pool if kueue else "")
+        for shape in (CPU_POOL, replace(GPU_POOL.on_gpus(gpus), weights_digest=weights_digest))
+    )
+
+
+@dataclass
+class _Reader:
+    """Lists collections and notes which ones it was not allowed to."""
+
+    api: KubeApi
+    unread: set[str] = field(default_factory=set)
+
+    def things(self, path: str) -> tuple[Object, ...]:
+        try:
+            return tuple(self.api.list(path))
+        except ClusterError as exc:
+            if exc.status != 403:
+                raise
+            self.unread.add(path.rpartition("/")[2])
+            return ()
+
+    def names(self, path: str) -> frozenset[str]:
+        return frozenset(str(found["metadata"]["name"]) for found in self.things(path))
+
+
 def read_facts(api: KubeApi, render: str, permissions: Iterable[Permission]) -> ClusterFacts:
     """Return what the cluster says about itself and about the render namespace.
 
-    Raises: ClusterError when the server does not answer or this person may not read nodes and pods.
+    Raises: ClusterError when the server does not answer.
     """
     version = api.request("GET", "/version")
     groups = frozenset(group["name"] for group in api.request("GET", "/apis").get("groups", []))
     rights = list(permissions)
-    return ClusterFacts(
+    reader, inside = _Reader(api), f"/api/v1/namespaces/{render}"
+    found = ClusterFacts(
         minor=int("".join(digit for digit in str(version["minor"]) if digit.isdigit())),
         groups=groups,
-        nodes=tuple(api.list("/api/v1/nodes")),
-        pods=tuple(api.list("/api/v1/pods")),
-        namespaces=_names(api, "/api/v1/namespaces"),
-        priority_classes=_names(api, "/apis/scheduling.k8s.io/v1/priorityclasses"),
-        service_accounts=_names(api, f"/api/v1/namespaces/{render}/serviceaccounts"),
-        claims=tuple(api.list(f"/api/v1/namespaces/{render}/persistentvolumeclaims")),
-        quotas=tuple(api.list(f"/api/v1/namespaces/{render}/resourcequotas")),
+        nodes=reader.things("/api/v1/nodes"),
+        pods=reader.things("/api/v1/pods"),
+        namespaces=reader.names("/api/v1/namespaces"),
+        priority_classes=reader.names("/apis/scheduling.k8s.io/v1/priorityclasses"),
+        service_accounts=reader.names(f"{inside}/serviceaccounts"),
+        claims=reader.things(f"{inside}/persistentvolumeclaims"),
+        quotas=reader.things(f"{inside}/resourcequotas"),
         keys={name: _keys(api, render, name) for name in WANTED_KEYS},
-        queues=_queues(api, render) if KUEUE_GROUP in groups else frozenset(),
+        queues=_queues(reader, render) if KUEUE_GROUP in groups else frozenset(),
         denied=tuple(right for right in rights if not _allowed(api, right)),
         asked=len(rights),
     )
+    return replace(found, unread=frozenset(reader.unread))
 
 
-def _names(api: KubeApi, path: str) -> frozenset[str]:
-    return frozenset(str(found["metadata"]["name"]) for found in api.list(path))
-
-
-def _queues(api: KubeApi, render: str) -> frozenset[str]:
+def _queues(reader: _Reader, render: str) -> frozenset[str]:
     """Return the LocalQueues, in whichever version this Kueue serves."""
-    group = api.request("GET", f"/apis/{KUEUE_GROUP}")
-    return _names(api, f"/apis/{group['preferredVersion']['groupVersion']}/namespaces/{render}/localqueues")
+    group = reader.api.request("GET", f"/apis/{KUEUE_GROUP}")
+    return reader.names(f"/apis/{group['preferredVersion']['groupVersion']}/namespaces/{render}/localqueues")
 
 
 def _keys(api: KubeApi, render: str, name: str) -> frozenset[str]:

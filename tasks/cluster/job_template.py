@@ -81,6 +81,7 @@ def environment(shape: PoolShape) -> Manifest:
     }
     behaviour = {
         "FARM_GPUS": "{{ gpus }}",
+        "GLOO_SOCKET_IFNAME": "lo",  # the ranks of a pod meet inside it, whatever its network lets through
         "HF_HUB_OFFLINE": "1",
         "DO_NOT_TRACK": "1",
         "PREFECT_FLOW_RUN_EXECUTE_SIGTERM_BEHAVIOR": SIGTERM_BEHAVIOUR[shape.rerun_owner],
@@ -208,10 +209,12 @@ def _count(title: str, default: int) -> Manifest:
     return {"type": "integer", "title": title, "minimum": 0, "default": default}
 
 
-def write_templates(folder: Path, *, weights_digest: str = "", image: str = "", kueue: bool = False) -> list[Path]:
-    """Write `farm-cpu.json` and `farm-gpu.json`, and return their paths."""
+def write_templates(
+    folder: Path, *, weights_digest: str = "", image: str = "", kueue: bool = False, gpus: int = 1
+) -> list[Path]:
+    """Write `farm-cpu.json` and `farm-gpu.json` (pods of `gpus` GPUs), and return their paths."""
     written = []
-    for shape in (CPU_POOL, GPU_POOL):
+    for shape in (CPU_POOL, GPU_POOL.on_gpus(gpus)):
         chosen = replace(
             shape,
             image=image or shape.image,

@@ -18,6 +18,7 @@ from tasks.settings import Settings, settings
 
 DIGEST_FILE = "DIGEST"  # written into a weights volume last, when every file in it has been checked
 TMPFS_SLACK = 0.99  # the kernel rounds a tmpfs down to whole pages
+SHM_PER_GPU = 1 << 30  # what NCCL's buffers between the GPUs of one machine take, with room
 _DEVICE = re.compile(r"^nvidia\d+$")
 _DEFAULT_PORTS = {"http": 80, "https": 443, "postgresql": 5432}
 
@@ -53,6 +54,12 @@ def pod_faults(needs: PodNeeds, facts: PodFacts) -> list[str]:
     if facts.shm_bytes < needs.shm_bytes * TMPFS_SLACK:
         found, wanted = (format_gibibytes(parse_quantity(size)) for size in (facts.shm_bytes, needs.shm_bytes))
         faults.append(f"/dev/shm has {found}, {wanted} were asked for; look at the volume `shm` of the job template")
+    if needs.gpus > 1 and needs.shm_bytes < needs.gpus * SHM_PER_GPU:
+        asked, wanted = (format_gibibytes(parse_quantity(size)) for size in (needs.shm_bytes, needs.gpus * SHM_PER_GPU))
+        faults.append(
+            f"/dev/shm of {asked} is too small for {needs.gpus} GPUs that talk through it: {wanted} at least; "
+            "set the job variables shm and memory together with gpus"
+        )
     if not facts.scratch_writable:
         faults.append(
             f"{needs.scratch} cannot be written by user {os.getuid()}; look at fsGroup and the volume `scratch`"

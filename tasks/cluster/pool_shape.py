@@ -1,9 +1,9 @@
 """What the pods of a work pool look like: sizes, limits, who starts them again."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from tasks.cluster.quantity import parse_quantity
+from tasks.cluster.quantity import parse_quantity, times
 
 RerunOwner = Literal["kubernetes", "prefect"]
 
@@ -24,7 +24,7 @@ class PoolShape:
     priority_class: str
     weights_digest: str = ""  # sha256 of the weights, hexadecimal; empty: no weights volume (puppet profile)
     deadline_seconds: int = 6 * 3600
-    grace_seconds: int = 120  # one step of a full-size window and its upload
+    grace_seconds: int = 60  # Prefect kills its engine 30 s after SIGTERM; the rest is for what it says afterwards
     finished_seconds: int = 24 * 3600  # must outlive an outage of the worker, which reads finished Jobs when it is back
     spot: bool = True
     rerun_owner: RerunOwner = "kubernetes"
@@ -42,6 +42,17 @@ class PoolShape:
             raise ValueError(f"pool {self.pool}: weights digest {self.weights_digest!r} is not 64 hexadecimal digits")
         if self.kueue_queue and self.rerun_owner != "kubernetes":
             raise ValueError(f"pool {self.pool}: Kueue starts a preempted Job again; rerun_owner must be kubernetes")
+
+    def on_gpus(self, gpus: int) -> "PoolShape":
+        """Return the pool with pods of `gpus` GPUs, everything else of a one-GPU pod's in proportion.
+
+        Each rank loads the weights through the pod's memory and hands what it computes to the others in /dev/shm;
+        scratch is rank 0's alone. Raises: ValueError for a pool whose pods do not have one GPU.
+        """
+        if self.gpus != 1 or gpus < 1:
+            raise ValueError(f"pool {self.pool}: {gpus} GPUs cannot be made of a pod of {self.gpus}; start from 1")
+        cpu, memory, shm = (times(text, gpus) for text in (self.cpu, self.memory, self.shm))
+        return replace(self, gpus=gpus, cpu=cpu, memory=memory, shm=shm)
 
 
 RENDERER_IMAGE = "ghcr.io/avatar-farm/renderer:0.1.0"

@@ -17,6 +17,7 @@ OLDEST_MINOR = 31  # podFailurePolicy and podReplacementPolicy as we use them
 CONTROL_NAMESPACE = "avatar-farm"
 PRODUCT_LABEL = "nvidia.com/gpu.product"
 KUEUE_GROUP = "kueue.x-k8s.io"
+APPLY, ASK = "apply an overlay of k8s/overlays", "ask an administrator of the cluster for it"
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class ClusterFacts:
     queues: frozenset[str] = frozenset()
     denied: tuple[Permission, ...] = ()
     asked: int = 0  # how many permissions were looked up
+    unread: frozenset[str] = frozenset()  # collections that this person may not list: nothing is concluded from them
 
 
 @dataclass(frozen=True)
@@ -58,10 +60,11 @@ class Finding:
 
     level: Level
     subject: str
-    sentence: str
+    sentence: str  # what is so, with its value and its limit
+    way_out: str = ""
 
     def __str__(self) -> str:
-        return f"{self.level:7} {self.subject}: {self.sentence}"
+        return f"{self.level:7} {self.subject}: {self.sentence}" + (f"; {self.way_out}" if self.way_out else "")
 
 
 # what envFrom and the pods' variables name; a missing one keeps every pod in CreateContainerConfigError
@@ -93,7 +96,7 @@ def needed_permissions(render: str, control: str = CONTROL_NAMESPACE) -> list[Pe
 
 def preflight(facts: ClusterFacts, shapes: tuple[PoolShape, ...]) -> list[Finding]:
     """Return one finding for everything that was looked at, errors first."""
-    findings = [*_version(facts), *_names(facts, shapes), *_keys(facts), *_permissions(facts)]
+    findings = [*_version(facts), *_unread(facts), *_names(facts, shapes), *_keys(facts), *_permissions(facts)]
     for shape in shapes:
         findings += [*_capacity(facts, shape), *_volumes(facts, shape), *_quota(facts, shape)]
     order = ("error", "warning", "ok")
@@ -102,32 +105,37 @@ def preflight(facts: ClusterFacts, shapes: tuple[PoolShape, ...]) -> list[Findin
 
 def _version(facts: ClusterFacts) -> Iterator[Finding]:
     if facts.minor < OLDEST_MINOR:
-        yield Finding("error", "version", f"Kubernetes 1.{facts.minor}; 1.{OLDEST_MINOR} is the oldest that renders")
+        sentence = f"Kubernetes 1.{facts.minor}; 1.{OLDEST_MINOR} is the oldest that renders"
+        yield Finding("error", "version", sentence, "upgrade the cluster")
     else:
         yield Finding("ok", "version", f"Kubernetes 1.{facts.minor}")
 
 
+def _unread(facts: ClusterFacts) -> Iterator[Finding]:
+    for name in sorted(facts.unread):
+        level: Level = "error" if name == "nodes" else "warning"
+        yield Finding(level, name, "may not be listed by you: what depends on them was not judged", ASK)
+
+
 def _names(facts: ClusterFacts, shapes: tuple[PoolShape, ...]) -> Iterator[Finding]:
     wanted = {CONTROL_NAMESPACE, *(shape.namespace for shape in shapes)}
-    missing = sorted(wanted - facts.namespaces)
+    missing = [] if "namespaces" in facts.unread else sorted(wanted - facts.namespaces)
     if missing:
-        yield Finding("error", "namespaces", f"{', '.join(missing)} missing; apply an overlay of k8s/overlays")
-    classes = sorted({shape.priority_class for shape in shapes} - facts.priority_classes)
+        yield Finding("error", "namespaces", f"{', '.join(missing)} missing", APPLY)
+    asked = {shape.priority_class for shape in shapes}
+    classes = [] if "priorityclasses" in facts.unread else sorted(asked - facts.priority_classes)
     if classes:
-        yield Finding(
-            "error", "priority classes", f"{', '.join(classes)} missing; the server refuses pods that name them"
-        )
-    if "farm-render" not in facts.service_accounts:
-        yield Finding("error", "service account", "farm-render missing; no pod is made without it")
+        sentence = f"{', '.join(classes)} missing: the server refuses pods that name them"
+        yield Finding("error", "priority classes", sentence, APPLY)
+    if "farm-render" not in facts.service_accounts and "serviceaccounts" not in facts.unread:
+        yield Finding("error", "service account", "farm-render missing: no pod is made without it", APPLY)
     queues = {shape.kueue_queue for shape in shapes if shape.kueue_queue}
     if queues and KUEUE_GROUP not in facts.groups:
-        yield Finding(
-            "error", "kueue", f"not installed, but the templates carry {QUEUE_LABEL}: Jobs stay suspended for ever"
-        )
-    elif queues - facts.queues:
-        yield Finding(
-            "error", "kueue", f"queue {', '.join(sorted(queues - facts.queues))} missing; Jobs stay suspended"
-        )
+        sentence = f"not installed, but the templates carry {QUEUE_LABEL}: Jobs stay suspended for ever"
+        yield Finding("error", "kueue", sentence, "install Kueue, or use an overlay without it")
+    elif queues - facts.queues and "localqueues" not in facts.unread:
+        sentence = f"queue {', '.join(sorted(queues - facts.queues))} missing: Jobs stay suspended"
+        yield Finding("error", "kueue", sentence, "apply k8s/overlays/kueue")
     if not (missing or classes):
         yield Finding("ok", "names", "namespaces and priority classes are there")
 
@@ -138,7 +146,8 @@ def _keys(facts: ClusterFacts) -> Iterator[Finding]:
         missing = sorted(wanted - facts.keys.get(name, frozenset()))
         if missing:
             complete = False
-            yield Finding("error", name, f"lacks {', '.join(missing)}; pods would wait in CreateContainerConfigError")
+            sentence = f"lacks {', '.join(missing)}: pods would wait in CreateContainerConfigError"
+            yield Finding("error", name, sentence, APPLY if name.startswith("configmap") else "run k8s/make-secrets.sh")
     if complete:
         yield Finding("ok", "configuration", "config maps and secrets hold what pods read")
 
@@ -146,13 +155,15 @@ def _keys(facts: ClusterFacts) -> Iterator[Finding]:
 def _permissions(facts: ClusterFacts) -> Iterator[Finding]:
     for permission in facts.denied:
         level: Level = "error" if permission.who else "warning"
-        yield Finding(level, "permissions", f"denied to {permission}")
+        yield Finding(level, "permissions", f"denied to {permission}", APPLY if permission.who else ASK)
     if not facts.denied:
         yield Finding("ok", "permissions", f"{facts.asked} rights of worker, sweeper and yourself are granted")
 
 
 def _capacity(facts: ClusterFacts, shape: PoolShape) -> Iterator[Finding]:
     """Compare one pod of the pool with the nodes as they are, then with what is free on them now."""
+    if "nodes" in facts.unread:
+        return
     asked = {"cpu": shape.cpu, "memory": shape.memory, "ephemeral-storage": shape.scratch}
     wanted = {name: parse_quantity(text) for name, text in asked.items()}
     wanted |= {GPU_RESOURCE: Fraction(shape.gpus)} if shape.gpus else {}
@@ -162,30 +173,31 @@ def _capacity(facts: ClusterFacts, shape: PoolShape) -> Iterator[Finding]:
     pod = ", ".join(f"{_show(name, amount)}" for name, amount in wanted.items())
     if not large:
         reason = _largest(usable, wanted) if usable else "every node is cordoned, not ready or tainted"
-        yield Finding("error", shape.pool, f"no node takes a pod of {pod}: {reason}")
+        yield Finding("error", shape.pool, f"no node takes a pod of {pod}: {reason}", "add such a node or ask for less")
         return
     where = f"{len(large)} of {len(facts.nodes)} nodes take a pod of {pod}"
     if free:
         yield Finding("ok", shape.pool, f"{where}; {len(free)} have room now{_types(large)}")
     else:
-        yield Finding("warning", shape.pool, f"{where}; none has room now{_types(large)}")
+        yield Finding("warning", shape.pool, f"{where}; none has room now{_types(large)}", "wait, or add a node")
 
 
 def _volumes(facts: ClusterFacts, shape: PoolShape) -> Iterator[Finding]:
-    if not shape.weights_digest:
+    if not shape.weights_digest or "persistentvolumeclaims" in facts.unread:
         return
     name = weights_claim(shape.weights_digest)
     claim = next((claim for claim in facts.claims if claim["metadata"]["name"] == name), None)
     if claim is None:
-        yield Finding("error", name, "no such volume claim; fill one from the store (k8s/README.md, weights)")
+        yield Finding("error", name, "no such volume claim", "fill one from the store (k8s/README.md, weights)")
         return
     phase = claim.get("status", {}).get("phase", "Pending")
     modes = set(claim["spec"].get("accessModes", []))
     if phase != "Bound":
-        yield Finding("error", name, f"is {phase}; its storage class has given no volume")
+        sentence = f"is {phase}; its storage class has given no volume"
+        yield Finding("error", name, sentence, f"look at: kubectl -n {shape.namespace} describe pvc {name}")
     elif not modes & {"ReadOnlyMany", "ReadWriteMany"}:
         modes_text = ", ".join(sorted(modes))
-        yield Finding("warning", name, f"is {modes_text}: pods on a second node cannot mount it; use ReadOnlyMany")
+        yield Finding("warning", name, f"is {modes_text}: pods on a second node cannot mount it", "use ReadOnlyMany")
     else:
         yield Finding("ok", name, "is bound and every node can mount it")
 
@@ -201,9 +213,11 @@ def _quota(facts: ClusterFacts, shape: PoolShape) -> Iterator[Finding]:
             left = parse_quantity(hard[resource]) - parse_quantity(used.get(resource, 0))
             subject = f"quota {quota['metadata']['name']}"
             if amount > parse_quantity(hard[resource]):
-                yield Finding("error", subject, f"{resource} of {hard[resource]} never admits a pod of {shape.pool}")
+                sentence = f"{resource} of {hard[resource]} never admits a pod of {shape.pool}, which asks for "
+                yield Finding("error", subject, sentence + _show(resource, amount), "raise it, or ask for less")
             elif amount > left:
-                yield Finding("warning", subject, f"{resource} of {hard[resource]} is used up; {shape.pool} waits")
+                sentence = f"{resource} of {hard[resource]} is used up; {shape.pool} waits"
+                yield Finding("warning", subject, sentence, "wait, or raise it")
 
 
 def _tolerated(node: Object, shape: PoolShape) -> bool:
@@ -246,6 +260,6 @@ def _types(nodes: list[Object]) -> str:
 
 
 def _show(name: str, amount: Fraction) -> str:
-    if name in ("memory", "ephemeral-storage"):
+    if name.removeprefix("requests.") in ("memory", "ephemeral-storage"):
         return f"{format_gibibytes(amount)} {name}"
     return f"{float(amount):g} {name}"

@@ -24,6 +24,19 @@ def parse_quantity(text: str | int | float) -> Fraction:
     return Fraction(number) * (_MULTIPLES[suffix] if suffix else 1)
 
 
+def times(text: str, factor: int) -> str:
+    """Return a quantity several times, in the unit it was written in: `16Gi`, 8 -> `128Gi`.
+
+    Raises: ValueError for anything the API server refuses.
+    """
+    parse_quantity(text)
+    number = re.match(r"[+-]?[\d.]+", text)
+    assert number is not None  # it has just been parsed
+    product = Fraction(number.group()) * factor
+    whole = str(product) if product.denominator == 1 else str(float(product))
+    return whole + text[number.end() :]
+
+
 def format_gibibytes(quantity: Fraction) -> str:
     """Return bytes as gibibytes for a person to read."""
     return f"{float(quantity / 2**30):.1f} GiB"

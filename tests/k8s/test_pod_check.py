@@ -24,7 +24,7 @@ def pod(tmp_path):
 
 
 def needs(pod, **changes):
-    wanted = {"gpus": 2, "shm_bytes": 1, "scratch": pod / "scratch", "weights": pod / "weights", "digest": DIGEST}
+    wanted = {"gpus": 2, "shm_bytes": 2**31, "scratch": pod / "scratch", "weights": pod / "weights", "digest": DIGEST}
     return PodNeeds(**(wanted | changes))
 
 
@@ -38,7 +38,7 @@ def test_a_pod_that_is_what_was_asked_for_has_no_fault(pod):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"gpus": 4}, "2 GPUs are visible, 4 were asked for"),
+        ({"gpus": 4, "shm_bytes": 2**32}, "2 GPUs are visible, 4 were asked for"),
         ({"shm_bytes": 2**60}, "were asked for; look at the volume `shm`"),
         ({"digest": "ef" * 32}, f"holds {DIGEST}, not {'ef' * 32}"),
         ({"scratch": Path("/proc/nowhere")}, "/proc/nowhere cannot be written"),
@@ -48,6 +48,14 @@ def test_each_difference_is_named(pod, changes, words):
     wanted = needs(pod, **changes)
     (fault,) = pod_faults(wanted, look(wanted, devices=pod / "dev", shm=pod))
     assert words in fault
+
+
+def test_a_small_shm_for_several_gpus_is_a_fault(pod):
+    wanted = needs(pod, shm_bytes=2**30)
+    (fault,) = pod_faults(wanted, PodFacts(2, 2**30, True, DIGEST, ()))
+    assert "/dev/shm of 1.0 GiB is too small for 2 GPUs that talk through it: 2.0 GiB at least" in fault
+    assert pod_faults(needs(pod, shm_bytes=2**31), PodFacts(2, 2**31, True, DIGEST, ())) == []
+    assert pod_faults(needs(pod, gpus=1, shm_bytes=1), PodFacts(2, 2**30, True, DIGEST, ())) == []
 
 
 def test_an_unfinished_weights_volume_is_not_used(pod):

@@ -109,13 +109,41 @@ def test_preflight_reads_everything_from_the_server(apiserver, api):
     apiserver.put(f"{inside}/secrets", {"metadata": {"name": "farm-runtime"}, "data": {"FARM_DATABASE": "c2VjcmV0"}})
     found = check_cluster(api)
     assert [str(f) for f in found if f.level == "error"] == [
-        "error   secret/prefect-auth: lacks auth-string; pods would wait in CreateContainerConfigError"
+        "error   secret/prefect-auth: lacks auth-string: pods would wait in CreateContainerConfigError; "
+        "run k8s/make-secrets.sh"
     ]
     assert "c2VjcmV0" not in " ".join(map(str, found))
     apiserver.put(f"{inside}/secrets", {"metadata": {"name": "prefect-auth"}, "data": {"auth-string": "eA=="}})
     apiserver.denied.add(("system:serviceaccount:avatar-farm:farm-worker", "create", "jobs"))
     (error,) = [f for f in check_cluster(api) if f.level == "error"]
     assert "denied to system:serviceaccount:avatar-farm:farm-worker: create jobs.batch" in error.sentence
+
+
+def test_what_may_not_be_read_is_said_and_nothing_is_concluded_from_it(apiserver, api):
+    apiserver.denied |= {("nobody", "list", kind) for kind in ("nodes", "namespaces", "resourcequotas")}
+    found = check_cluster(api)
+    assert [(f.level, f.subject) for f in found if "may not be listed" in f.sentence] == [
+        ("error", "nodes"),
+        ("warning", "namespaces"),
+        ("warning", "resourcequotas"),
+    ]
+    assert not any(f.subject == "farm-gpu" or "avatar-farm-render missing" in f.sentence for f in found)
+
+
+def test_every_fault_has_a_way_out():
+    worst = ClusterFacts(minor=1, nodes=(node("cpu", gpus=0),), denied=tuple(needed_permissions(NAMESPACE)[:1]))
+    for facts in (worst, replace(GOOD, claims=()), replace(GOOD, nodes=(), unread=frozenset({"nodes"}))):
+        faults = [finding for finding in preflight(facts, (CPU_POOL, WEIGHTS)) if finding.level != "ok"]
+        assert faults and all(finding.way_out for finding in faults)
+
+
+def test_pods_of_eight_gpus_ask_for_eight_times_the_memory():
+    eight = GPU_POOL.on_gpus(8)
+    assert (eight.gpus, eight.cpu, eight.memory, eight.shm, eight.scratch) == (8, "64", "768Gi", "128Gi", "50Gi")
+    assert GPU_POOL.on_gpus(1) == GPU_POOL
+    with pytest.raises(ValueError, match="4 GPUs cannot be made of a pod of 0"):
+        CPU_POOL.on_gpus(4)
+    assert any("64 cpu, 768.0 GiB memory" in text for text in bad(replace(GOOD, nodes=(node("a", cpu="8"),)), eight))
 
 
 def test_an_unreachable_server_is_one_clear_error():

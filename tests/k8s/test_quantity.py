@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.cluster.quantity import format_gibibytes, parse_quantity
+from tasks.cluster.quantity import format_gibibytes, parse_quantity, times
 
 
 @pytest.mark.parametrize(
@@ -40,3 +40,11 @@ def test_each_binary_suffix_is_1024_of_the_one_before(count, suffix):
 
 def test_bytes_are_shown_in_gibibytes():
     assert format_gibibytes(parse_quantity("1536Mi")) == "1.5 GiB"
+
+
+@pytest.mark.parametrize(
+    ("text", "factor", "product"), [("16Gi", 8, "128Gi"), ("500m", 3, "1500m"), ("8", 2, "16"), ("1.5Gi", 3, "4.5Gi")]
+)
+def test_a_quantity_several_times_keeps_its_unit(text, factor, product):
+    assert times(text, factor) == product
+    assert parse_quantity(product) == factor * parse_quantity(text)
