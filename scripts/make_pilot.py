@@ -28,7 +28,7 @@ LEVEL_DB = -23.0  # RMS of every line: two microphones, one conversation
 PEAK = 0.45  # of full scale: two voices at once do not clip
 FADE_SECONDS = 0.01
 SECONDS = 16.0
-CLOSE_UP = Stand(0.5, 0.47, 0.3)
+CLOSE_UP = Stand(0.5, 0.5, 0.3)
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,7 @@ def draw_identity(seed: int, character: int) -> Identity:
         eye_size=float(rng.uniform(0.25, 0.31)),
         eye_gap=float(rng.uniform(0.36, 0.42)),
         iris=float(rng.uniform(0.64, 0.76)),
-        brow_thickness=float(rng.uniform(0.055, 0.1)),
+        brow_thickness=float(rng.uniform(0.07, 0.11)),
         nose=int(rng.integers(3)),
         mouth_width=float(rng.uniform(0.3, 0.37)),
         freckles=bool(rng.random() < 0.22),

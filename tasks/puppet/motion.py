@@ -54,12 +54,12 @@ def _blinks(rng: Generator, seconds: Track) -> Track:
 def _glances(rng: Generator, seconds: Track) -> tuple[Track, Track]:
     """Return where the eyes look; they rest on the viewer and wander now and then: (f,), (f,)."""
     looks = np.zeros((2, len(seconds)))
-    moment = float(rng.uniform(0.0, 2.0))
+    moment = float(rng.uniform(0.0, 5.0))
     while moment < seconds[-1]:
         length = float(rng.uniform(0.5, 1.2))
         rise = np.clip((seconds - moment) / 0.1, 0, 1) * np.clip((moment + length - seconds) / 0.1, 0, 1)
         looks += rng.uniform([[-1.0], [-0.6]], [[1.0], [0.6]]) * rise
-        moment += length + 1.0 + float(rng.exponential(2.0))
+        moment += length + 2.0 + float(rng.exponential(3.0))
     return looks[0], looks[1]
 
 

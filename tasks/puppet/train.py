@@ -15,6 +15,7 @@ from model.vae import build_vae
 from tasks.measures import save_probe
 from tasks.puppet.dataset import draw_shards, encode_shards, latent_statistics
 from tasks.puppet.export import export_weights
+from tasks.puppet.train_decoder import DecoderRecipe, load_average, make_pairs, train_decoder
 from tasks.puppet.train_network import Examples, Recipe, train_network
 from tasks.puppet.train_probe import train_probe
 from tasks.puppet.train_vae import VaeRecipe, train_vae
@@ -34,7 +35,7 @@ class Schedule:
     vae: VaeRecipe = field(default_factory=VaeRecipe)
     shards: int = 72  # of 16 clips
     network: Recipe = field(default_factory=Recipe)
-    decoder_steps: int = 3000
+    decoder: DecoderRecipe = field(default_factory=DecoderRecipe)
     probe_clips: int = 400
 
 
@@ -47,7 +48,8 @@ def shorter(schedule: Schedule, share: float) -> Schedule:
     stages = tuple(replace(stage, until_step=of(stage.until_step)) for stage in schedule.network.stages)
     vae = replace(schedule.vae, steps=of(schedule.vae.steps), clips=of(schedule.vae.clips))
     network = replace(schedule.network, stages=stages, warmup=min(schedule.network.warmup, of(100)))
-    return Schedule(vae, of(schedule.shards), network, of(schedule.decoder_steps), of(schedule.probe_clips))
+    decoder = replace(schedule.decoder, steps=of(schedule.decoder.steps), clips=of(schedule.decoder.clips))
+    return Schedule(vae, of(schedule.shards), network, decoder, of(schedule.probe_clips))
 
 
 def train(folder: Path, target: Path, schedule: Schedule, say: Callable[[str], None] = print) -> dict[str, Any]:
@@ -75,7 +77,7 @@ def train(folder: Path, target: Path, schedule: Schedule, say: Callable[[str], N
     say("network")
     train_network(run, Examples(data, *torch.load(run / "stats.pt", weights_only=True)), schedule.network)
     say("decoder")
-    train_decoder(folder, schedule)
+    teach_decoder(folder, vae, schedule.decoder)
     (run / "vae.pt").write_bytes((folder / "decoder" / "vae.pt").read_bytes())
     say("probe")
     vae.load_state_dict(torch.load(run / "vae.pt", weights_only=True)["average"])
@@ -85,15 +87,16 @@ def train(folder: Path, target: Path, schedule: Schedule, say: Callable[[str], N
     return export_weights(run, target, FACTS)
 
 
-def train_decoder(folder: Path, schedule: Schedule) -> None:
-    """Train the decoder on with the encoder fixed, from the autoencoder's last state."""
-    start, file = folder / "vae" / "vae.pt", folder / "decoder" / "vae.pt"
-    if not file.exists():
-        state = torch.load(start, weights_only=True)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        torch.save({**state, "vae": state["average"], "step": 0}, file)
-    recipe = replace(schedule.vae, steps=schedule.decoder_steps, rate=6e-4, decoder_only=True, seed=3)
-    train_vae(file.parent, recipe)
+def teach_decoder(folder: Path, vae: Any, recipe: DecoderRecipe) -> None:
+    """Teach the decoder on what the trained network makes, from the autoencoder's last state."""
+    run = folder / "run"
+    state = torch.load(folder / "vae" / "vae.pt", weights_only=True)
+    file = folder / "decoder" / "vae.pt"
+    if file.exists() and torch.load(file, weights_only=True)["step"] >= recipe.steps:
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    statistics = torch.load(run / "stats.pt", weights_only=True)
+    train_decoder(file, state, make_pairs(load_average(run / "network.pt"), vae, statistics, recipe), recipe)
 
 
 def draw_curve(logs: list[Path], file: Path, width: int = 640, height: int = 200) -> None:

@@ -19,6 +19,7 @@ from tasks.puppet.scene import draw_scene
 SIZE = (192, 128)  # width, height that the shipped weights were trained at
 _UNITS = {1: 0.3, 2: 0.258, 3: 0.176, 4: 0.134}  # head unit as a share of the height, at 3:2
 _LIFTS = {1: 0.47, 2: 0.5, 3: 0.54, 4: 0.57}  # of mid-head, from the top
+_TOKEN = 16  # pixels
 _FACE = (0.95, -0.8, 1.03)  # half width (of the head's own), top and bottom of the face box, head units
 
 
@@ -37,18 +38,19 @@ def roomy_size(characters: int) -> tuple[int, int]:
 
 
 def stands(seed: int, characters: int, size: tuple[int, int] = SIZE) -> tuple[Stand, ...]:
-    """Return where 1 to 4 characters stand, left to right, with a little disorder."""
+    """Return where 1 to 4 characters stand, left to right, with a little disorder, on the network's grid."""
     rng = np.random.default_rng([seed, characters, 3])
     aspect = size[0] / size[1] / 1.5
     largest = _UNITS[min(characters, 2)]  # two fill the height: a wider picture gives more of them room, not size
     room = min(_UNITS[characters] * aspect, largest)
-    found = []
-    for k in range(characters):
-        unit = room * rng.uniform(0.94, 1.04)
-        x = (k + 0.5) / characters + rng.uniform(-0.12, 0.12) / characters
-        lift = _LIFTS[2 if room == largest and characters > 1 else characters] + rng.uniform(-0.03, 0.03)
-        found.append(Stand(float(x), float(lift), float(unit)))
-    return tuple(found)
+    lift = _LIFTS[2 if room == largest and characters > 1 else characters]
+    xs = [(k + 0.5 + float(rng.uniform(-0.12, 0.12))) / characters for k in range(characters)]
+    return tuple(Stand(_snapped(x, size[0]), _snapped(lift, size[1]), room) for x in xs)
+
+
+def _snapped(share: float, pixels: int) -> float:
+    """Return a place on the network's grid of tokens: a small network draws sharper where lips fall alike."""
+    return round(share * pixels / _TOKEN) * _TOKEN / pixels
 
 
 def face_box(stand: Stand, who: Identity, size: tuple[int, int]) -> FaceBox:

@@ -7,10 +7,12 @@ import pytest
 
 from model.windows import FusionConfig
 from tasks import measures
-from tasks.puppet import ablate
+from tasks.puppet import ablate, long_takes
+from tasks.puppet.injection import injection_modes
 from tasks.puppet.long_takes import take_of
 from tasks.puppet.perform import Film, Performance, Role, perform
 from tasks.puppet.trial import HELD_OUT, Stage, duet, envelope, mouths, open_stage, silence
+from tasks.puppet.world import roomy_size
 
 FRAMES = 65
 
@@ -79,6 +81,51 @@ def test_position_shift_hides_the_seams_of_hard_cuts_at_the_same_price(stage: St
     seams = range(9, 41, 9)
     assert measures.seam_ratio(soft.frames, seams) < measures.seam_ratio(cuts.frames, seams)
     assert soft_calls == cut_calls
+
+
+def test_the_dearer_ways_to_hide_a_seam_call_the_network_more_often(stage: Stage) -> None:
+    shift = long_takes.SHIFT
+    play = Performance(HELD_OUT + 201, (Role(silence(97), "neutral"),), 97, fusion=shift)
+    _, plain = take_of(play, "position shift", stage)
+    for name in ("overlap blend", "motion frames"):
+        film, calls = take_of(play, name, stage)
+        assert calls > plain and len(film.frames) == 97
+
+
+def test_three_in_a_wide_picture_keep_their_turns(stage: Stage) -> None:
+    roles = (Role(silence(), "neutral"), Role(stage.voices[0], "neutral"), Role(silence(), "neutral"))
+    film = perform(Performance(HELD_OUT + 50, roles, FRAMES, size=roomy_size(3)), stage.parts)
+    left, middle, right = mouths(film, stage)
+    assert measures.correlation(middle, envelope(stage.voices[0], FRAMES)) > 0.4
+    assert max(measures.activity(left), measures.activity(right)) < 0.5 * measures.activity(middle)
+
+
+def test_every_knob_moves_what_it_names(stage: Stage) -> None:
+    def figures(**changes: object) -> dict[str, float]:
+        return ablate.knob_figures(perform(duet(0, stage, **changes), stage.parts), stage)
+
+    def voiced(strength: float) -> dict[str, float]:
+        return figures(roles=(Role(stage.voices[0], "neutral", voice=strength), Role(silence(), "neutral")))
+
+    plain = figures()
+    assert figures(prompt="night")["light"] < 0.85 * plain["light"]
+    assert figures(prompt="blue hair")["hair blue"] > plain["hair blue"]
+    assert figures(prompt="pink hair")["hair red"] > plain["hair red"]
+    assert figures(head=1.0)["face moves"] > figures(head=0.0)["face moves"]
+    assert voiced(1.5)["mouth"] > voiced(0.4)["mouth"]
+
+
+def test_the_caches_change_little(spoken: list[tuple[Film, np.ndarray]], stage: Stage) -> None:
+    exact = perform(duet(0, stage, steps=20), stage.parts).frames.astype(float)
+    for cache in ("released", "residual"):
+        film = perform(duet(0, stage, steps=20, cache=cache), stage.parts)
+        assert np.abs(film.frames - exact).mean() / 255 < 0.02
+
+
+def test_every_way_to_inject_the_picture_learns_from_it(stage: Stage) -> None:
+    rows = list(injection_modes(stage, steps=(5, 30), clips=4))
+    assert [row.name for row in rows] == ["token", "token + channel", "token + add"]
+    assert all(row.values["error at 30"] < row.values["error at 5"] for row in rows)
 
 
 def test_few_steps_come_close_to_many(spoken: list[tuple[Film, np.ndarray]], stage: Stage) -> None:

@@ -11,8 +11,10 @@ import torch
 from model.adapter import AudioProjection
 from model.audio import build_encoder
 from model.config import PUPPET
+from model.transformer import VideoTransformer
 from model.vae import build_vae
 from tasks.puppet.dataset import AUDIO_SEED, draw_example, draw_session, draw_silence, encode_example, latent_statistics
+from tasks.puppet.train_decoder import DecoderRecipe, make_pairs, train_decoder
 from tasks.puppet.train_ear import hear, train_ear
 from tasks.puppet.train_network import Examples, Recipe, Stage, cut_item, mood_tracks, rate_at, train_network
 from tasks.puppet.train_vae import VaeRecipe, train_vae
@@ -78,3 +80,34 @@ def test_the_autoencoder_learns_and_resumes(tmp_path: Path) -> None:
     assert lines[0]["psnr"] > 12  # a linear start, not noise
     train_vae(tmp_path, replace(recipe, steps=52, decoder_only=True))
     assert torch.load(tmp_path / "vae.pt", weights_only=True)["step"] == 52
+
+
+def test_the_decoder_is_taught_on_what_the_network_makes(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    vae, network = build_vae(PUPPET.vae), VideoTransformer(PUPPET)
+    recipe = DecoderRecipe(steps=2, clips=1, cuts=2, batch=2, num_steps=2, levels=(1,))
+    pairs = make_pairs(network, vae, (torch.zeros(16), torch.ones(16)), recipe)
+    made, true, pixels = pairs[0]
+    assert made.shape == true.shape == (16, 9, 10, 10) and pixels.shape == (33, 80, 80, 3)
+    assert not torch.equal(made, true)
+    start = {"average": {name: value.clone() for name, value in vae.state_dict().items()}}
+    train_decoder(tmp_path / "vae.pt", start, pairs, replace(recipe, steps=1))
+    train_decoder(tmp_path / "vae.pt", start, pairs, recipe)
+    state = torch.load(tmp_path / "vae.pt", weights_only=True)
+    assert state["step"] == 2
+    changed = {
+        name.split(".")[0] for name, value in state["vae"].items() if not torch.equal(value, start["average"][name])
+    }
+    assert changed == {"decoder"}
+
+
+def test_the_pixels_of_a_window_are_the_ones_its_latents_stand_for(pool: Examples) -> None:
+    example = pool.refresh()[0]
+    frames, height, width = (4 * example["clip"].shape[1] - 3, *(8 * side for side in example["clip"].shape[2:]))
+    marks = torch.arange(frames)[:, None, None, None].expand(frames, height, width, 3).to(torch.uint8)
+    item = cut_item({**example, "pixels": marks}, np.random.default_rng(3), TINY.stages[0], 3, TINY)
+    assert item.pixels is not None and item.pixels.shape == (9, 80, 80, 3)
+    first = int(item.pixels[0, 0, 0, 0]) // 4
+    assert item.pixels[:, 0, 0, 0].tolist() == list(range(4 * first, 4 * first + 9))
+    windows = example["clip"][:, first : first + 3].float().unfold(2, 10, 2).unfold(3, 10, 2)  # every crop on the grid
+    assert (windows.permute(2, 3, 0, 1, 4, 5) == item.latents).all(dim=-1).all(-1).all(-1).all(-1).any()

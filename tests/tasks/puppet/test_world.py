@@ -7,7 +7,7 @@ import pytest
 
 from tasks.puppet.expression import EMOTIONS, Expression, express
 from tasks.puppet.motion import Acting, Mood, act
-from tasks.puppet.world import ClipSpec, draw_clip, draw_plate, draw_portrait, hash_seed, prompt_of
+from tasks.puppet.world import ClipSpec, draw_clip, draw_plate, draw_portrait, hash_seed, prompt_of, roomy_size, stands
 
 
 def _acting(frames: int, opened: float, **knobs: float) -> Acting:
@@ -33,6 +33,18 @@ def test_every_face_has_a_box_inside_the_plate_left_to_right(characters: int) ->
 
 def test_faces_of_two_are_at_least_48_pixels_high() -> None:
     assert min(box.h * 128 for seed in range(20) for box in draw_plate(seed, 2)[1]) >= 48
+
+
+def test_three_in_a_roomy_picture_are_as_large_as_two() -> None:
+    two, three = draw_plate(5, 2)[1], draw_plate(5, 3, roomy_size(3))[1]
+    assert max(box.h for box in three) == max(box.h for box in two)
+    assert roomy_size(2) == (192, 128) and roomy_size(4) == (384, 128)
+
+
+def test_characters_stand_on_the_grid_of_tokens() -> None:
+    for characters in (1, 2, 3, 4):
+        for place in stands(9, characters, roomy_size(characters)):
+            assert place.x * roomy_size(characters)[0] % 16 == 0 and place.y * 128 % 16 == 0
 
 
 def test_emotions_change_a_portrait_and_strength_zero_does_not() -> None:
