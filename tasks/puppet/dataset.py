@@ -188,9 +188,10 @@ def latent_statistics(examples: list[dict[str, Any]], vae: Any) -> tuple[Tensor,
     Scaled so, a channel's spread follows how much of the picture it carries. With even spreads most of the loss went
     into fine detail that nothing predicts, and lips stayed shut.
     """
-    values = torch.stack([example["clip"].float() for example in examples]).transpose(1, 0).flatten(1)
+    values = torch.cat([example["clip"].float().flatten(1) for example in examples], dim=1)
     mean, std = values.mean(dim=1), values.std(dim=1)
-    weight = picture_share(vae, torch.stack([example["clip"][:, 3:6].float() for example in examples[:6]]), std)
+    clips, narrow = [example["clip"] for example in examples[:6]], SIZE[0] // 8  # pictures may differ in width
+    weight = picture_share(vae, torch.stack([clip[:, 3:6, :, :narrow].float() for clip in clips]), std)
     return mean, std / weight
 
 

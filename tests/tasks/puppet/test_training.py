@@ -14,10 +14,12 @@ from model.config import PUPPET
 from model.transformer import VideoTransformer
 from model.vae import build_vae
 from tasks.puppet.dataset import AUDIO_SEED, draw_example, draw_session, draw_silence, encode_example, latent_statistics
+from tasks.puppet.train import Schedule, train
 from tasks.puppet.train_decoder import DecoderRecipe, make_pairs, train_decoder
 from tasks.puppet.train_ear import hear, train_ear
 from tasks.puppet.train_network import Examples, Recipe, Stage, cut_item, mood_tracks, rate_at, train_network
 from tasks.puppet.train_vae import VaeRecipe, train_vae
+from tasks.puppet.weights import load_parts
 
 TINY = Recipe(stages=(Stage(3, 2, 10, (3,)), Stage(4, 1, 0, (3,))), warmup=2, ear_sessions=1, ear_steps=5)
 
@@ -111,3 +113,20 @@ def test_the_pixels_of_a_window_are_the_ones_its_latents_stand_for(pool: Example
     assert item.pixels[:, 0, 0, 0].tolist() == list(range(4 * first, 4 * first + 9))
     windows = example["clip"][:, first : first + 3].float().unfold(2, 10, 2).unfold(3, 10, 2)  # every crop on the grid
     assert (windows.permute(2, 3, 0, 1, 4, 5) == item.latents).all(dim=-1).all(-1).all(-1).all(-1).any()
+
+
+def test_the_whole_training_ends_in_weights_that_load(tmp_path: Path) -> None:
+    schedule = Schedule(
+        vae=VaeRecipe(steps=2, clips=2, crops=1, frames=5, side=32),
+        shards=1,
+        network=replace(TINY, stages=(Stage(2, 2, 10, (3,)),)),
+        decoder=DecoderRecipe(steps=2, clips=1, cuts=1, batch=1, num_steps=2, levels=(1,)),
+        probe_clips=2,
+    )
+    said: list[str] = []
+    card = train(tmp_path / "run", tmp_path / "out", schedule, said.append)
+    assert said == ["autoencoder", "examples", "network", "decoder", "probe"]
+    assert card["steps"] == {"network": 2, "vae": 2}
+    parts = load_parts(tmp_path / "out", PUPPET, torch.device("cpu"))
+    assert sum(p.numel() for p in parts[0].parameters()) == card["files"]["network.safetensors"]["values"]
+    assert (tmp_path / "out" / "probe.npz").exists() and (tmp_path / "out" / "loss.png").exists()
