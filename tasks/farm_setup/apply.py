@@ -8,6 +8,7 @@ from uuid import UUID
 
 from prefect import get_client
 from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.objects import WorkPool
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 
 from tasks.errors import ConfigError
@@ -54,14 +55,14 @@ async def _pool(client: PrefectClient, name: str, wanted: Wanted) -> str:
         from tasks.cluster.pool_shape import CPU_POOL, GPU_POOL
         from tasks.cluster.pools import ensure_pool
 
-        shape = {pool.pool: pool for pool in (CPU_POOL, GPU_POOL)}[name]
-        said = await ensure_pool(client, name, base_job_template(shape))
+        try:  # a pool that is there has the template that its worker gave it: with this cluster's image and weights
+            said = _same_kind(await client.read_work_pool(name), wanted.kind)
+        except ObjectNotFound:
+            shape = {pool.pool: pool for pool in (CPU_POOL, GPU_POOL)}[name]
+            said = await ensure_pool(client, name, base_job_template(shape))
     else:
         try:
-            pool = await client.read_work_pool(name)
-            if pool.type != "process":
-                raise ConfigError(f"pool {name} is of type {pool.type}; delete it or run farm setup --pool kubernetes")
-            said = "unchanged"
+            said = _same_kind(await client.read_work_pool(name), wanted.kind)
         except ObjectNotFound:
             with suppress(ObjectAlreadyExists):  # a busy server may have made it and lost its answer
                 await client.create_work_pool(WorkPoolCreate(name=name, type="process"))
@@ -71,6 +72,13 @@ async def _pool(client: PrefectClient, name: str, wanted: Wanted) -> str:
         await client.update_work_pool(name, WorkPoolUpdate(concurrency_limit=limit))
         return "updated" if said == "unchanged" else said
     return said
+
+
+def _same_kind(pool: WorkPool, kind: PoolKind) -> str:
+    """Return `unchanged`. Raises: ConfigError when the pool is of another kind."""
+    if pool.type != kind:
+        raise ConfigError(f"pool {pool.name} is of type {pool.type}; delete it or run farm setup --pool {pool.type}")
+    return "unchanged"
 
 
 async def _queue(client: PrefectClient, pool: str) -> str:

@@ -3,11 +3,16 @@
     KUBECONFIG=... pytest -m cluster tests/cluster
 
 FARM_CLUSTER_IMAGE: an image with Python 3 that real nodes can pull (python:3.11-slim).
-FARM_CLUSTER_BAD_IMAGE: one that does not exist. FARM_CLUSTER_WAIT: longest wait for one thing, in seconds (240).
+FARM_CLUSTER_BAD_IMAGE: one that does not exist. FARM_CLUSTER_WAIT: longest wait for one thing, in seconds (300).
+
+An API server, a scheduler and a controller manager are enough: nodes and what a kubelet does for pods come with the
+tests (fake_node.py). Everything stands in a namespace of its own, named anew for every run, on nodes of its own; both
+are gone afterwards.
 """
 
 import os
 import sys
+import time
 import uuid
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "k8s"))  # the helpers of bot
 sys.path.insert(0, str(Path(__file__).parent))
 
 from fake_node import LABEL, FakeNode
-from ground import BAD_IMAGE, IMAGE, WAIT_SECONDS, Ground, make_namespace, make_priority_class
+from ground import BAD_IMAGE, IMAGE, POLL_SECONDS, WAIT_SECONDS, Ground, make_namespace, make_priority_class
 from servers import prefect_server, process
 
 
@@ -47,6 +52,9 @@ def namespace(kube):
     make_namespace(kube, name)
     yield name
     kube.delete(f"/api/v1/namespaces/{name}")
+    end = time.monotonic() + WAIT_SECONDS
+    while kube.get(f"/api/v1/namespaces/{name}") and time.monotonic() < end:
+        time.sleep(POLL_SECONDS)  # the next run, or the end of the cluster, finds it clean
     for priority_class in made:
         kube.delete(f"/apis/scheduling.k8s.io/v1/priorityclasses/{priority_class}")
 
@@ -78,7 +86,7 @@ def ground(kube, namespace, shape, tmp_path_factory):
 
 @pytest.fixture
 def node(ground):
-    with FakeNode(ground.api, ground.namespace, bad_image=BAD_IMAGE) as made:
+    with FakeNode(ground.api, ground.namespace, bad_image=BAD_IMAGE, wait_seconds=WAIT_SECONDS) as made:
         yield made
 
 
@@ -92,7 +100,7 @@ def on_node(node):
 def two_nodes(ground):
     group = f"pair-{uuid.uuid4().hex[:6]}"
     with (
-        FakeNode(ground.api, ground.namespace, group=group) as first,
-        FakeNode(ground.api, ground.namespace, group=group) as second,
+        FakeNode(ground.api, ground.namespace, group=group, wait_seconds=WAIT_SECONDS) as first,
+        FakeNode(ground.api, ground.namespace, group=group, wait_seconds=WAIT_SECONDS) as second,
     ):
         yield first, second

@@ -1,10 +1,12 @@
 """A GPU node without a machine: a Node object, and a thread that does for its pods what a kubelet would.
 
 So the suite needs a control plane, but neither GPUs nor images: pods on this node go to Running when they are bound,
-to ErrImagePull when their image is a bad one, and end when they are told to.
+to ErrImagePull when their image is a bad one, and end when they are told to. Whatever else plays kubelet in the cluster
+must leave nodes with this label alone.
 """
 
 import threading
+import time
 import uuid
 from datetime import UTC, datetime
 
@@ -15,16 +17,18 @@ LABEL = "avatar-farm/test-node"
 TAINT = "avatar-farm/spot"  # GPU pods of the template tolerate it, nobody else's do
 TICK_SECONDS = 0.5
 BEAT_TICKS = 10
+PASSING = (0, 404, 409, 429, 500, 503, 504)  # gone, changed meanwhile, or a busy server: the next tick looks again
 
 
 class FakeNode:
     """Use as a context manager. `lose` deletes the Node; `die` falls silent, as a machine without power does."""
 
-    def __init__(self, api, namespace, *, gpus=8, bad_image="", group=""):
+    def __init__(self, api, namespace, *, gpus=8, bad_image="", group="", wait_seconds=240.0):
         self.name = f"avatar-farm-test-{uuid.uuid4().hex[:8]}"
         self.path = f"/api/v1/nodes/{self.name}"
         self.group = group or self.name
         self._api, self._namespace, self._gpus, self._bad_image = api, namespace, gpus, bad_image
+        self._wait_seconds = wait_seconds
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._work, daemon=True)
         self.faults = []
@@ -36,6 +40,11 @@ class FakeNode:
         self._api.request("POST", "/api/v1/nodes", body=body)
         self._beat()
         self._thread.start()
+        try:
+            self._wait_until_open()
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_):
@@ -44,6 +53,14 @@ class FakeNode:
         for pod in self._pods():  # no kubelet is left to confirm their end
             self._remove(pod)
         assert self.faults == []
+
+    def _wait_until_open(self):
+        """Wait until the control plane believes that the node is ready: a new one is tainted until then."""
+        end = time.monotonic() + self._wait_seconds
+        while [t["key"] for t in self._api.get(self.path)["spec"].get("taints", [])] != [TAINT]:
+            if time.monotonic() > end:
+                raise AssertionError(f"{self.name} was not opened in {self._wait_seconds:.0f} s")
+            self._stopped.wait(TICK_SECONDS)
 
     def die(self):
         """Stop answering for the pods and for the node."""
@@ -57,7 +74,8 @@ class FakeNode:
         self._api.delete(self.path)
 
     def finish(self, pod, code=0):
-        """End a pod's containers with an exit code."""
+        """End a pod's containers with an exit code, as the pod is now."""
+        pod = self._api.get(self._path(pod)) or pod
         self._set(pod, "Succeeded" if code == 0 else "Failed", {"terminated": {"exitCode": code, "reason": "Test"}})
 
     def _work(self):
@@ -70,7 +88,7 @@ class FakeNode:
                 for pod in self._pods():
                     self._serve(pod)
             except ClusterError as exc:
-                if exc.status not in (404, 409):
+                if exc.status not in PASSING:
                     self.faults.append(str(exc))
 
     def _serve(self, pod):
@@ -82,11 +100,13 @@ class FakeNode:
         elif phase == "Pending" and not pod["status"].get("containerStatuses"):
             image = pod["spec"]["containers"][0]["image"]
             if image == self._bad_image:
-                self._set(pod, "Pending", {"waiting": {"reason": "ErrImagePull", "message": f"{image}: not found"}})
+                waiting = {"reason": "ErrImagePull", "message": f"{image}: not found"}
+                self._set(pod, "Pending", {"waiting": waiting}, unchanged=True)
             else:
-                self._set(pod, "Running", {"running": {"startedAt": _now()}})
+                self._set(pod, "Running", {"running": {"startedAt": _now()}}, unchanged=True)
 
-    def _set(self, pod, phase, state):
+    def _set(self, pod, phase, state, unchanged=False):
+        """Write a pod's status. `unchanged`: only if nobody has written it since it was read."""
         kept = [c for c in pod["status"].get("conditions", []) if c["type"] not in ("Ready", "ContainersReady")]
         ready = "True" if phase == "Running" else "False"
         kept += [{"type": kind, "status": ready, "lastTransitionTime": _now()} for kind in ("Ready", "ContainersReady")]
@@ -94,6 +114,8 @@ class FakeNode:
         status = {"name": container["name"], "image": container["image"], "imageID": "", "ready": ready == "True"}
         status |= {"restartCount": 0, "state": state}
         body = {"status": {"phase": phase, "startTime": _now(), "conditions": kept, "containerStatuses": [status]}}
+        if unchanged:
+            body["metadata"] = {"resourceVersion": pod["metadata"].get("resourceVersion")}
         self._api.request("PATCH", f"{self._path(pod)}/status", body=body, patch=MERGE_PATCH)
 
     def _remove(self, pod):

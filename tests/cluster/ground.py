@@ -16,7 +16,7 @@ from tasks.cluster.sweep_round import sweep
 
 IMAGE = os.environ.get("FARM_CLUSTER_IMAGE", "python:3.11-slim")
 BAD_IMAGE = os.environ.get("FARM_CLUSTER_BAD_IMAGE", "registry.invalid/avatar-farm/none:0")
-WAIT_SECONDS = float(os.environ.get("FARM_CLUSTER_WAIT", "240"))
+WAIT_SECONDS = float(os.environ.get("FARM_CLUSTER_WAIT", "300"))
 POLL_SECONDS = 0.5
 AT_ONCE = Patience(hopeless=0, pending=0, lost=0, orphan=0)
 

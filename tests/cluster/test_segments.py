@@ -1,5 +1,6 @@
 """A segment as a Job: made by Prefect's worker, placed by its GPUs, killed, evicted, drained, its node lost."""
 
+import contextlib
 from dataclasses import replace
 
 import pytest
@@ -8,6 +9,7 @@ from ground import BAD_IMAGE
 from prefect.states import Completed, Running
 from rendering import as_server_keeps_it, render
 
+from tasks.cluster.api import ClusterError
 from tasks.cluster.drain import cordon, evict, running_pods, uncordon
 from tasks.cluster.job_template import GPU_RESOURCE, base_job_template
 from tasks.cluster.pools import pause_pool
@@ -211,11 +213,44 @@ def test_on_a_real_node_the_pod_is_locked_down_as_the_template_says(ground, kube
             return "unpullable"
         return "succeeded" if status.get("succeeded") else "failed" if status.get("failed") else ""
 
+    if not _has_kubelet(ground, kube, made["metadata"]["name"]):
+        kube.delete(path)
+        pytest.skip("the nodes of this cluster run nothing: no kubelet answers for them")
     result = ground.wait("the Job's end", ended)
     kube.delete(path)
     if result == "unpullable":
         pytest.skip(f"this cluster cannot pull {shape.image}; name another with FARM_CLUSTER_IMAGE")
     assert result == "succeeded"
+
+
+KUBELET_SECONDS = 30  # a real one has heard of a pod by then
+
+
+def _has_kubelet(ground, kube, job):
+    """Say whether somebody runs the Job's pod: only a real kubelet has a log of it, or says that it has none yet."""
+
+    def placed():
+        pods = kube.list(ground.path("pods"), labels=f"job-name={job}")
+        return next((pod for pod in pods if pod["spec"].get("nodeName")), None)
+
+    path = ground.path("pods", ground.wait("the pod's node", placed)["metadata"]["name"])
+    answers = []
+
+    def answer():
+        try:
+            kube.request("GET", f"{path}/log", query={"container": "preflight"})
+        except ClusterError as exc:
+            answers.append(exc.status)
+        except ValueError:  # text, no JSON: a log
+            answers.append(200)
+        else:
+            answers.append(200)
+        return answers[-1] != 404
+
+    patient = replace(ground, wait_seconds=KUBELET_SECONDS)
+    with contextlib.suppress(AssertionError):
+        patient.wait("a kubelet's answer", answer)
+    return answers[-1] in (200, 400)  # 400: its container is still being made
 
 
 def _ready(node):

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
@@ -21,6 +22,8 @@ from tasks.cluster.pool_shape import GPU_POOL
 from tasks.cluster.pools import ensure_pool, pause_pool
 from tasks.cluster.sweep import Patience
 from tasks.cluster.sweep_round import sweep
+from tasks.errors import ConfigError
+from tasks.farm_setup.apply import Wanted, _pool
 
 JOBS = f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs"
 PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
@@ -191,6 +194,19 @@ def test_the_commands_work_end_to_end_with_a_kubeconfig(prefect_url, command, ap
     assert (code, text) == (0, "opened gpu-1, gpu-2")
     assert not paused()
     assert {token for _, _, token in apiserver.requests} == {"Bearer secret-token"}
+
+
+def test_setting_the_farm_up_leaves_a_pool_with_the_template_that_its_worker_gave_it(prefect_url):
+    ours = base_job_template(replace(GPU_POOL, image="registry.example.com/renderer:9"))
+
+    async def scene(client):
+        await ensure_pool(client, "farm-gpu", ours)
+        assert await _pool(client, "farm-gpu", Wanted("kubernetes")) == "unchanged"
+        assert (await client.read_work_pool("farm-gpu")).base_job_template == ours
+        with pytest.raises(ConfigError, match="is of type kubernetes"):
+            await _pool(client, "farm-gpu", Wanted("process"))
+
+    run_in_prefect(prefect_url, scene)
 
 
 def test_preflight_ends_with_one_when_something_is_missing(command, apiserver, tmp_path):

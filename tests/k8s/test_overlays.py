@@ -270,6 +270,26 @@ def test_a_worker_sees_only_its_own_pools_jobs_and_has_no_limit(overlay):
 
 
 @overlays
+def test_the_reconciler_needs_no_schedule_of_prefects(overlay):
+    (job,) = [j for j in of_kind(overlay, "CronJob") if j["metadata"]["name"] == "reconciler"]
+    assert job["spec"]["concurrencyPolicy"] == "Forbid" and job["metadata"]["namespace"] == RENDER
+    pod = job["spec"]["jobTemplate"]["spec"]["template"]
+    (container,) = pod["spec"]["containers"]
+    assert container["command"] == ["farm", "reconcile"] and "/renderer:" in container["image"]
+    environment = {entry["name"]: entry.get("value") for entry in container["env"]}
+    client = next(m for m in of_kind(overlay, "ConfigMap") if m["metadata"]["name"].startswith("prefect-client"))
+    assert environment["PREFECT_API_URL"] == client["data"]["PREFECT_API_URL"]
+    assert POOL_LABEL in pod["metadata"]["labels"]  # the network lets it reach server, database and store
+    sources = [name for source in container["envFrom"] for name in [next(iter(source.values()))["name"]]]
+    assert sources == ["farm-runtime", "farm-runtime"]
+
+
+def test_the_server_s_image_takes_an_sqlalchemy_with_which_schedules_fire():
+    text = (K8S / "images" / "server.Dockerfile").read_text()
+    assert "'sqlalchemy>=2.0,<2.1'" in text and "grep -v -i '^sqlalchemy=='" in text
+
+
+@overlays
 def test_a_pod_of_each_pool_fits_the_quota(overlay):
     (quota,) = [q for q in of_kind(overlay, "ResourceQuota") if q["metadata"]["name"] == "renderers"]
     hard = {name: parse_quantity(text) for name, text in quota["spec"]["hard"].items()}
