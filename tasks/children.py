@@ -105,6 +105,7 @@ class _Births:
             "state": state.model_dump(mode="json", exclude_unset=True),
             "parent_task_run_id": str(node),
             "idempotency_key": key_of(self._parent, child),
+            "enforce_parameter_schema": False,  # the plan has made them, and the flow looks at them again
         }
 
     def _node(self, name: str) -> UUID:

@@ -15,6 +15,7 @@ from tasks.errors import ConfigError, TransientError
 from tasks.settings import settings
 
 ROOT = Path(__file__).resolve().parent.parent
+LATE_SECONDS = "3600"  # waiting for a worker is what most of a long episode's runs do; 15 s would name them all late
 START_SECONDS = 300.0  # on an idle machine it takes 5; a busy one is no failure
 Tell = Callable[[str], None]
 
@@ -28,6 +29,7 @@ def environment(port: int) -> dict[str, str]:
         "PREFECT_API_URL": api,
         "PREFECT_SERVER_UI_API_URL": api,
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_SERVICES_LATE_RUNS_AFTER_SECONDS": LATE_SECONDS,
         "DO_NOT_TRACK": "1",
         "FARM_HOME": str(home),
         "FARM_WORKDIR": str(ROOT),
