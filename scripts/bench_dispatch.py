@@ -27,9 +27,8 @@ import numpy as np
 import soundfile
 from prefect import flow, get_client
 from prefect.runtime import flow_run
-from prefect.settings import PREFECT_API_URL, temporary_settings
 from sim_worker import cpu_of
-from whole_postgres import Databases, free_port, whole_postgres
+from whole_postgres import Databases, server_port, whole_postgres
 
 from tasks.board import Board
 from tasks.children import start_children
@@ -79,6 +78,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--segments", type=int, default=10_000)
     parser.add_argument("--workers", type=int, default=1)
     given = parser.parse_args(arguments)
+    port = server_port()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # everything that was started ends
     logging.getLogger("prefect").setLevel(logging.WARNING)
     with tempfile.TemporaryDirectory(prefix="farm-dispatch-") as place, whole_postgres() as postgres:
@@ -88,8 +88,7 @@ def main(arguments: list[str]) -> int:
             "FARM_DEVICE": "cpu",
             "PREFECT_API_DATABASE_CONNECTION_URL": postgres.prefect,
         }
-        with local_farm(free_port(), 0, 0) as server, temporary_settings({PREFECT_API_URL: f"{server}/api"}):
-            os.environ["PREFECT_API_URL"] = f"{server}/api"
+        with local_farm(port, 0, 0):
             return measure(given.segments, given.workers, folder, postgres)
 
 

@@ -44,6 +44,7 @@ def press_retry_in_browser(theatre: Theatre, pictures: Path) -> None:
         shoot(page, pictures / "retry-asked.png")
         dialog.get_by_role("button", name="Retry", exact=True).click()
         theatre.until("a run that is on its way", lambda: theatre.child is None or theatre.child.state != "FAILED")
+        page.goto("about:blank")  # the page draws all the time
         theatre.until_episode_is("COMPLETED")
         page.goto(f"{root}/runs/flow-run/{child.id}")
         page.get_by_text("Completed", exact=True).first.wait_for()

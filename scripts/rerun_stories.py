@@ -21,10 +21,9 @@ from pathlib import Path
 from uuid import UUID
 
 from prefect import get_client
-from prefect.settings import PREFECT_API_URL, temporary_settings
 from rerun_browser import press_retry_in_browser
 from rerun_theatre import Theatre, processes_of, switch_automations
-from whole_postgres import free_port, whole_postgres
+from whole_postgres import server_port, whole_postgres
 
 from tasks.fsck import audit
 from tasks.overview import items_of
@@ -266,6 +265,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--story", action="append", choices=[story.name for story in STORIES])
     parser.add_argument("--workers", type=int, default=2)
     given = parser.parse_args(arguments)
+    port = server_port()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # everything that was started ends
     folder, good = Path(tempfile.mkdtemp(prefix="farm-stories-")), True
     with whole_postgres() as postgres:
@@ -276,17 +276,14 @@ def main(arguments: list[str]) -> int:
             "PREFECT_WORKER_QUERY_SECONDS": "5",
             "PREFECT_API_DATABASE_CONNECTION_URL": postgres.prefect,
         }
-        with (
-            local_farm(free_port(), given.workers, reconcile_seconds=0) as server,
-            temporary_settings({PREFECT_API_URL: f"{server}/api"}),
-        ):
-            os.environ["PREFECT_API_URL"] = f"{server}/api"  # for what is started from here
+        named = {story.name: story for story in STORIES}
+        chosen = [named[name] for name in given.story or ()] or [story for story in STORIES if not story.browser]
+        with local_farm(port, given.workers, reconcile_seconds=0) as server:
             print(f"{HEAD}\n|{'---|' * HEAD.count(' | ')}---|", flush=True)
-            for story in STORIES:
-                if story.name in (given.story or []) or not (given.story or story.browser):
-                    told = tell(story, folder, server, postgres.ledger)
-                    good = good and told.good
-                    print(told.row, flush=True)
+            for story in chosen:
+                told = tell(story, folder, server, postgres.ledger)
+                good = good and told.good
+                print(told.row, flush=True)
             if (folder / "pictures").is_dir():
                 print(f"pictures: {folder / 'pictures'}")
     return 0 if good else 1

@@ -4,6 +4,7 @@ import os
 import pwd
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -65,6 +66,17 @@ def free_port() -> int:
     with socket() as taken:
         taken.bind(("127.0.0.1", 0))
         return int(taken.getsockname()[1])
+
+
+def server_port() -> int:
+    """Return the port of the Prefect server to be; the script starts over once, with its address in the environment.
+
+    Prefect reads the address when it is imported, and a thread of its own reads nothing else.
+    """
+    if "PREFECT_API_URL" not in os.environ:
+        os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{free_port()}/api"
+        os.execv(sys.executable, [sys.executable, *sys.argv])
+    return int(os.environ["PREFECT_API_URL"].removesuffix("/api").rpartition(":")[2])
 
 
 def _binaries() -> Path:
