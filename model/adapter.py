@@ -66,8 +66,8 @@ def cross_attention(q: Float[Tensor, "*b n a"], keys: Float[Tensor, "*b k kv"]) 
     return torch.matmul(weights.to(v.dtype), v)
 
 
-class AudioAdapter(nn.Module):
-    """Cross-attention from the tokens of each latent to the speech of that latent."""
+class CrossAdapter(nn.Module):
+    """Tokens of each latent that ask, and tokens from outside the picture that answer."""
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
@@ -77,9 +77,6 @@ class AudioAdapter(nn.Module):
         self.to_q = Linear(hidden, width, bias=False)
         self.to_kv = Linear(hidden, 2 * width, bias=False)
         self.to_out = Linear(width, hidden, bias=False)
-        if config.audio.extended:  # zero where it joins, so that released weights give the released result
-            self.to_kv_ext = Linear(hidden, 2 * width, bias=False)
-            self.to_out_ext = Linear(width, hidden, bias=False)
 
     def query(self, y: Float[Tensor, "*b n d"]) -> Float[Tensor, "*b n a"]:
         """Return the queries of tokens; all voices share them."""
@@ -87,9 +84,20 @@ class AudioAdapter(nn.Module):
         return out
 
     def keys(self, tokens: Float[Tensor, "*b k d"]) -> Float[Tensor, "*b k kv"]:
-        """Return keys and values of audio tokens; they depend on the audio alone."""
+        """Return keys and values of what answers; they depend on it alone."""
         out: Tensor = self.to_kv(self.norm1(tokens))
         return out
+
+
+class AudioAdapter(CrossAdapter):
+    """Cross-attention from the tokens of each latent to the speech of that latent."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__(config)
+        hidden, width = config.hidden, config.adapter_width
+        if config.audio.extended:  # zero where it joins, so that released weights give the released result
+            self.to_kv_ext = Linear(hidden, 2 * width, bias=False)
+            self.to_out_ext = Linear(width, hidden, bias=False)
 
     def keys_extended(self, tokens: Float[Tensor, "*b k d"]) -> Float[Tensor, "*b k kv"]:
         """Return keys and values of the extended tokens."""

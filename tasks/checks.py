@@ -63,6 +63,11 @@ class Verdict:
             raise CheckFailed(f"shot {self.shot}: " + "; ".join(self.problems))
 
 
+def is_dead(levels: npt.NDArray[np.float32]) -> bool:
+    """Say whether a picture (h, w, 3), levels 0 to 255, shows nothing: one colour, or black."""
+    return float(levels.std()) < FLAT_DEVIATION or float(levels.mean()) < BLACK_LEVEL
+
+
 @dataclass
 class _Run:
     """The longest run of frames for which something held, and where it began."""
@@ -115,8 +120,7 @@ class ShotChecker:
     def _look(self, levels: npt.NDArray[np.float32]) -> None:
         mean, index = float(levels.mean()), self.num_frames
         self._level_sum += mean
-        dead = float(levels.std()) < FLAT_DEVIATION or mean < BLACK_LEVEL
-        self._dead.add(index, dead and not self.facts.dark_plate)
+        self._dead.add(index, is_dead(levels) and not self.facts.dark_plate)
         for speaker in self.facts.speakers:
             run = self._still.setdefault(speaker.character, _Run())
             speaking = any(start < index < end for start, end in speaker.ranges)

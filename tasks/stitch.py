@@ -15,6 +15,7 @@ import numpy as np
 
 from tasks.encode import TICKS_PER_FRAME, Container
 from tasks.errors import MediaError
+from tasks.plan.layout import frame_at
 from tasks.sound import SampleType, SoundFacts, sound_blocks, sound_facts
 
 AAC_SAMPLES = 1024  # an AAC packet
@@ -52,8 +53,8 @@ class FilmSpec:
 
 
 def film_frames(num_samples: int, sample_rate: int, fps: float) -> int:
-    """Return round(seconds x fps), computed in integers; a half goes to the even number, as Python rounds."""
-    return round(Fraction(num_samples, sample_rate) * Fraction(fps))
+    """Return how many frames sound of that length has, by the rule that lays out the shots."""
+    return frame_at(num_samples / sample_rate, fps)
 
 
 def stitch(pictures: Sequence[ShotPicture], sound: Path, out: Path, spec: FilmSpec) -> None:

@@ -134,7 +134,8 @@ def make_shot(pod: Pod, plan: Plan, shot: ShotPlan, watch: Watcher) -> Published
 
         bundle = pod.bundle(plan.profile)
         fill = fill_of(pod, plan, shot, waived) if waived else None
-        decoded = decode_shot(plan, shot, files, bundle, work.scratch, frames_done, fill)
+        plate = pod.store.get(content_key(shot.plate_sha256))
+        decoded = decode_shot(plan, shot, files, bundle, work.scratch, frames_done, fill, plate)
         decoded.verdict.require()
         return Rendered(
             output=Output(decoded.picture, "shot_picture", decoded.picture.suffix, f"{plan.episode} {shot.id}"),

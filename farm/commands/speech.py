@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -13,6 +13,9 @@ from tasks.errors import ConfigError
 from tasks.plan.types import Turn
 from tasks.script.types import Script
 from tasks.settings import settings
+
+if TYPE_CHECKING:
+    from tasks.manifest.read import LoadedManifest
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standard output, for machines.")]
 Named = Annotated[list[str] | None, typer.Argument(help="More NAME=FILE pairs.", show_default=False)]
@@ -117,12 +120,11 @@ def preview(
 ) -> None:
     """Write one HTML page that shows faces, masks, turns, cuts, segments, cost and what to look at."""
     from tasks.faces.detectors import open_detector
-    from tasks.manifest.read import read_manifest
     from tasks.preview.gather import gather_preview, write_preview
 
     told = Output(as_json)
     detector = open_detector(settings().face_models)
-    loaded = read_manifest(manifest)
+    loaded = _read(manifest)
     if any(who.face == "auto" for shot in loaded.manifest.shots for who in shot.characters):
         told.say(f"faces: {detector.name} detector ({detector.licence})")
     made = gather_preview(loaded, detector)
@@ -131,6 +133,16 @@ def preview(
     for notice in made.notices:
         told.say(f"{notice.start_seconds:8.2f} s  {notice.shot or '-'}  {notice.character or '-'}: {notice.text}")
     told.show(str(written[0]))
+
+
+def _read(manifest: Path) -> "LoadedManifest":
+    """Return a manifest as a render reads it: media fetched, a stem for everybody who speaks in its mix."""
+    from tasks.manifest.read import read_manifest
+    from tasks.manifest.remote import store_fetch
+    from tasks.separate import with_stems
+
+    loaded = read_manifest(manifest, fetch=store_fetch(settings().home / "media", settings().s3_endpoint))
+    return with_stems(loaded, settings().home / "stems")
 
 
 def import_script(
@@ -213,12 +225,11 @@ def export(
 ) -> None:
     """Write an episode's plan for an editor: OpenTimelineIO or EDL; or who speaks when as RTTM or subtitles."""
     from tasks.faces.detectors import open_detector
-    from tasks.manifest.read import read_manifest
     from tasks.preview.gather import gather_preview
     from tasks.script.read import read_script
     from tasks.script.write import write_export
 
-    made = gather_preview(read_manifest(manifest), open_detector(settings().face_models))
+    made = gather_preview(_read(manifest), open_detector(settings().face_models))
     words = read_script(script) if script is not None else None
     if words is not None and not isinstance(words, Script):
         raise ConfigError(f"{script}: has no lines; give a script or subtitles")

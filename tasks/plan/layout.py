@@ -1,6 +1,7 @@
 """Where each shot lies on the episode's time line, in frames. Pure."""
 
 import itertools
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -22,8 +23,11 @@ class ShotRange:
 
 
 def frame_at(seconds: float, fps: float) -> int:
-    """Return the frame nearest to a time; halves go up, so neighbouring shots never disagree."""
-    return int(seconds * fps + 0.5)
+    """Return the frame nearest to a time; halves go up, so neighbouring shots, and the film, never disagree.
+
+    A half is one within a millionth of a frame: 0.58 s at 25 fps are 14.5 frames, and 14.499999999999998 in floats.
+    """
+    return math.floor(round(seconds * fps, 6) + 0.5)
 
 
 def lay_out(manifest: Manifest, facts: Mapping[str, MediaFact]) -> tuple[ShotRange, ...]:

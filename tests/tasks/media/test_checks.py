@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tasks.checks import ShotChecker, ShotFacts, Speaker, speaking_frames
+from tasks.decode import is_dark
 from tasks.errors import CheckFailed
 from tasks.plan.types import FaceBox
 
@@ -86,6 +88,16 @@ def test_a_flash_of_two_frames_is_no_fault():
     frames = lively(100)
     frames[50:52] = 1.0
     assert check(frames).problems == ()
+
+
+def test_a_plate_is_dark_by_the_measure_of_frames(tmp_path):
+    for name, level, dark in (("night", 2, True), ("wall", 128, True), ("night-club", 4, True)):
+        Image.new("RGB", (48, 32), (level, level, level)).save(tmp_path / f"{name}.png")
+        assert is_dark((tmp_path / f"{name}.png").read_bytes()) is dark
+    picture = Image.new("RGB", (48, 32), (40, 40, 40))
+    picture.paste((200, 180, 160), (10, 5, 30, 25))
+    picture.save(tmp_path / "lit.png")
+    assert not is_dark((tmp_path / "lit.png").read_bytes())
 
 
 def test_a_dark_plate_may_stay_dark():

@@ -15,6 +15,7 @@ from moving import HEIGHT, WIDTH, bars, numbers, write_shots, write_tone
 from tasks.encode import PictureWriter, ffmpeg_path
 from tasks.errors import CheckFailed, MediaError
 from tasks.film_check import check_film, film_facts
+from tasks.plan.layout import frame_at
 from tasks.stitch import FilmSpec, film_frames, stitch
 
 LENGTHS = (37, 1, 2, 50)
@@ -154,6 +155,12 @@ def test_the_film_check_sees_what_is_wrong(tmp_path):
     st.sampled_from([8_000, 16_000, 44_100, 48_000]),
     st.sampled_from([12.5, 24.0, 25.0, 30.0]),
 )
-def test_frames_are_the_sound_rounded_exactly(num_samples, rate, fps):
+def test_frames_are_the_sound_rounded_exactly_and_the_shots_end_there_too(num_samples, rate, fps):
     frames = film_frames(num_samples, rate, fps)
+    assert frames == frame_at(num_samples / rate, fps)
     assert abs(frames - Fraction(num_samples * int(2 * fps), 2 * rate)) <= Fraction(1, 2)
+
+
+def test_halves_go_up_whatever_floats_make_of_them():
+    assert frame_at(0.58, 25.0) == film_frames(9_280, 16_000, 25.0) == 15  # 14.5, and 14.499999999999998 in floats
+    assert frame_at(0.14, 25.0) == film_frames(2_240, 16_000, 25.0) == 4
