@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -269,6 +270,7 @@ class S3Store:
 def _client(endpoint: str, timeout_seconds: float) -> Any:
     import boto3
     from botocore.config import Config
+    from botocore.session import get_session
 
     config = Config(
         retries={"total_max_attempts": 1},
@@ -278,4 +280,14 @@ def _client(endpoint: str, timeout_seconds: float) -> Any:
         s3={"addressing_style": "path"} if endpoint else {},
     )
     # A session of our own: the default session is not safe to use from two threads at once.
-    return boto3.session.Session().client("s3", endpoint_url=endpoint or None, config=config)
+    session = get_session()
+    session.register_component("data_loader", _service_models())
+    return boto3.session.Session(botocore_session=session).client("s3", endpoint_url=endpoint or None, config=config)
+
+
+@lru_cache(maxsize=1)
+def _service_models() -> Any:
+    """Return what knows S3's interface: read and parsed once for all of a process's stores, and of its forks'."""
+    from botocore.loaders import create_loader
+
+    return create_loader()
