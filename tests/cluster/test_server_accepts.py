@@ -58,7 +58,7 @@ SHAPES = {
     "cpu": CPU_POOL,
     "gpu": GPU_POOL,
     "weights": replace(GPU_POOL, weights_digest=DIGEST),
-    "eight": replace(GPU_POOL, gpus=8, memory="720Gi", shm="128Gi"),
+    "eight": GPU_POOL.on_gpus(8),
     "kueue": replace(GPU_POOL, kueue_queue="farm-gpu"),
     "prefect owns": replace(GPU_POOL, rerun_owner="prefect"),
 }

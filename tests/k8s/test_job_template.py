@@ -19,7 +19,7 @@ SHAPES = {
     "cpu": CPU_POOL,
     "gpu": GPU_POOL,
     "weights": replace(GPU_POOL, weights_digest=DIGEST),
-    "eight": replace(GPU_POOL, gpus=8, memory="720Gi", shm="128Gi"),
+    "eight": GPU_POOL.on_gpus(8),
     "kueue": replace(GPU_POOL, kueue_queue="farm-gpu"),
     "prefect owns": replace(GPU_POOL, rerun_owner="prefect"),
 }
@@ -67,6 +67,19 @@ def test_a_deployment_chooses_gpus_memory_shm_and_node():
     assert "--gpus=4" in pod["initContainers"][0]["command"]
     assert {"name": "FARM_GPUS", "value": "4"} in pod["containers"][0]["env"]
     assert job_faults(job) == []
+
+
+def test_a_pod_of_eight_gpus_agrees_with_itself():
+    pod = render(base_job_template(SHAPES["eight"]))["spec"]["template"]["spec"]
+    (shm,) = [v["emptyDir"] for v in pod["volumes"] if v["name"] == "shm"]
+    assert shm == {"medium": "Memory", "sizeLimit": "128Gi"}
+    command = pod["initContainers"][0]["command"]
+    assert {"--gpus=8", "--shm=128Gi"} <= set(command)
+    for container in (*pod["initContainers"], *pod["containers"]):
+        limits = container["resources"]["limits"]
+        assert (str(limits["nvidia.com/gpu"]), limits["memory"]) == ("8", "768Gi")
+    environment = {entry["name"]: entry.get("value") for entry in pod["containers"][0]["env"]}
+    assert (environment["FARM_GPUS"], environment["GLOO_SOCKET_IFNAME"]) == ("8", "lo")
 
 
 def test_weights_are_mounted_read_only_from_the_claim_of_their_digest():
