@@ -46,25 +46,40 @@ from tasks.waivers import load_order
 HERE = Path(__file__).resolve().parent
 PER_SHOT = 10
 SLOTS = 64
+IDLE_SECONDS = 60.0  # the server's slowest round
 
 
 @dataclass
 class Meter:
-    """Wall and CPU seconds per phase: the farm's own processes, Prefect's server, PostgreSQL."""
+    """Wall and CPU seconds per phase: the farm's own processes, Prefect's server, PostgreSQL.
+
+    What server and database do all the time, asked or not, is measured first and left out of every phase.
+    """
 
     server: int
     postgres: int
     num_segments: int
     workers: list[int] = field(default_factory=list)
+    idle: tuple[float, ...] = (0.0, 0.0, 0.0)  # CPU seconds per second
+
+    def watch_idle(self, seconds: float) -> None:
+        """Measure what goes on while nobody asks for anything."""
+        before = self._cpu()
+        time.sleep(seconds)
+        self.idle = tuple((after - first) / seconds for after, first in zip(self._cpu(), before))
+        print(
+            f"asked for nothing: server {self.idle[1]:.3f}, database {self.idle[2]:.3f} CPU seconds a second, left out"
+        )
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """Print what the block took."""
         wall, before = time.monotonic(), self._cpu()
         yield
-        used = [after - first for after, first in zip(self._cpu(), before)]
-        each = " | ".join(f"{seconds:.1f} | {1e3 * seconds / self.num_segments:.1f}" for seconds in used)
-        print(f"| {name} | {time.monotonic() - wall:.1f} | {each} |", flush=True)
+        took = time.monotonic() - wall
+        used = [after - first - idle * took for after, first, idle in zip(self._cpu(), before, self.idle)]
+        each = " | ".join(f"{max(0, cpu):.1f} | {max(0, 1e3 * cpu / self.num_segments):.1f}" for cpu in used)
+        print(f"| {name} | {took:.1f} | {each} |", flush=True)
 
     def _cpu(self) -> tuple[float, float, float]:
         used = resource.getrusage(resource.RUSAGE_SELF)
@@ -99,6 +114,7 @@ def measure(count: int, workers: int, folder: Path, postgres: Databases) -> int:
     manifest = write_long(folder / "manifest", shots)
     meter = Meter(child_named("server"), postgres.pid, shots * PER_SHOT)
     sizes = {name: postgres.bytes_of(name) for name in ("farm", "prefect")}
+    meter.watch_idle(IDLE_SECONDS)
     print("| phase | s | farm CPU s | ms each | server CPU s | ms each | database CPU s | ms each |")
     print("|---|---|---|---|---|---|---|---|", flush=True)
     store = (folder / "store").as_uri()
