@@ -20,6 +20,12 @@ def of_run(verdicts, run):
     return [verdict for verdict in verdicts if verdict.run_id == run]
 
 
+def verdict_on(ground, run):
+    """Sweep until the run is judged: a round leaves alone what moves while it looks, as a new Job's run still does."""
+    (verdict,) = ground.wait("the verdict", lambda: of_run(ground.sweep(), run))
+    return verdict
+
+
 def finish_all(ground, node, run):
     """End what a test leaves running, as a pod does that has done its work."""
     ground.set_state(run, Completed())
@@ -101,7 +107,7 @@ def test_a_silent_node_never_gets_a_second_pod_beside_the_first_until_the_sweepe
     (first if pod["spec"]["nodeName"] == first.name else second).die()
     ground.wait("the node's eviction", lambda: all("deletionTimestamp" in p["metadata"] for p in ground.pods(run)))
     assert len(ground.pods(run)) == 1
-    verdict = ground.wait("the verdict", lambda: of_run(ground.sweep(), run))[0]
+    verdict = verdict_on(ground, run)
     assert verdict.new_state == "Crashed"
     assert "does not confirm it" in verdict.sentence
     assert ground.state(run).is_crashed()
@@ -110,7 +116,7 @@ def test_a_silent_node_never_gets_a_second_pod_beside_the_first_until_the_sweepe
 def test_more_gpus_than_any_node_has_becomes_a_clear_error(ground, node):
     run = ground.submit("too-big", gpus=10_000)
     ground.wait("the scheduler's word", lambda: _unscheduled(ground.pods(run)))
-    (verdict,) = of_run(ground.sweep(), run)
+    verdict = verdict_on(ground, run)
     assert "asks for 10000 nvidia.com/gpu, the largest node has" in verdict.sentence
     assert ground.state(run).is_failed()
     assert verdict.sentence in ground.state(run).message
@@ -125,7 +131,7 @@ def test_a_bad_image_becomes_a_clear_error(ground, node, on_node):
         return [s for s in statuses if "waiting" in s["state"]]
 
     ground.wait("the pull's failure", refused)
-    (verdict,) = of_run(ground.sweep(), run)
+    verdict = verdict_on(ground, run)
     assert f"image {BAD_IMAGE} cannot be pulled: ErrImagePull" in verdict.sentence
     assert ground.state(run).is_failed()
 
@@ -134,7 +140,7 @@ def test_a_job_whose_run_is_over_is_cleaned_away_with_its_pods(ground, node, on_
     run = ground.submit("orphan", **on_node)
     ground.running_pod(run)
     ground.set_state(run, Completed())
-    (verdict,) = of_run(ground.sweep(), run)
+    verdict = verdict_on(ground, run)
     assert verdict.kind == "orphan"
     ground.wait("the Job's end", lambda: not ground.jobs(run) and not ground.pods(run))
     assert ground.state(run).is_completed()
