@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from model.transformer import VideoTransformer
 from model.windows import FusionConfig
-from tasks.errors import ConfigError
+from tasks.errors import ConfigError, WeightsError
 from tasks.plan.types import Plan
 from tasks.profiles import NETWORK_VERSION, PROFILES, Profile, SamplerSettings, plan_sampler, weights_folder
 from tasks.settings import Settings
@@ -83,6 +83,19 @@ def _file_digest(file: Path) -> str:
         return str(json.loads(card.read_text())["sha256"])
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def require_weights(bundle: Bundle, plan: Plan) -> None:
+    """Refuse to render a plan with other weights than it was made for: its keys promise these and no others.
+
+    Raises: WeightsError.
+    """
+    promised = f"{plan.network_version}-{plan.weights_sha256}"
+    if bundle.digest != promised:
+        raise WeightsError(
+            f"episode {plan.episode} was planned for weights {promised[:14]}, this worker has {bundle.digest[:14]}; "
+            "submit the episode again, or give the worker the weights that it was planned for"
+        )
 
 
 def load_bundle(profile: str, settings: Settings) -> Bundle:

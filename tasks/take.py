@@ -14,7 +14,7 @@ from tasks.conditioning import Conditioner
 from tasks.denoise import OneAtATime, denoise_segment, shot_denoiser, take_of
 from tasks.errors import Preempted
 from tasks.exchange import Checkpoints, StoreExchange, clear_halos, halo_prefix
-from tasks.network import Bundle
+from tasks.network import Bundle, require_weights
 from tasks.plan.types import Plan, SegmentPlan, ShotPlan
 from tasks.pod import Pod
 from tasks.pointer import find_done
@@ -94,6 +94,7 @@ def render_alone(
 def gather_cast(pod: Pod, plan: Plan, shot: ShotPlan, wait_seconds: float = 600.0, tell: Tell = shot_denoiser) -> Cast:
     """Make or fetch the shot's conditions and tell the network; a segment waits so long for another's latents."""
     bundle = pod.bundle(plan.profile)
+    require_weights(bundle, plan)
     conditions = Conditioner(plan, pod.store, bundle).conditions(shot)
     abort = threading.Event()
 

@@ -21,6 +21,7 @@ from tasks.film_check import check_film, film_facts
 from tasks.ingest import mix_key
 from tasks.latents import ShotReader
 from tasks.loudness import gain_to
+from tasks.network import require_weights
 from tasks.plan.keys import digest
 from tasks.plan.types import Plan, SegmentPlan, ShotPlan
 from tasks.pod import Pod
@@ -133,6 +134,7 @@ def make_shot(pod: Pod, plan: Plan, shot: ShotPlan, watch: Watcher) -> Published
             work.checkpoint()
 
         bundle = pod.bundle(plan.profile)
+        require_weights(bundle, plan)
         fill = fill_of(pod, plan, shot, waived) if waived else None
         plate = pod.store.get(content_key(shot.plate_sha256))
         decoded = decode_shot(plan, shot, files, bundle, work.scratch, frames_done, fill, plate)

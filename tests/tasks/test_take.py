@@ -1,7 +1,10 @@
 """A take whose messages are gone, and one whose neighbour does not come."""
 
+from dataclasses import replace
+
 import pytest
 
+from tasks.errors import WeightsError
 from tasks.exchange import Checkpoints, Yielded, clear_halos
 from tasks.pod import open_pod
 from tasks.pointer import find_done, pointer_key
@@ -43,3 +46,10 @@ def test_done_segments_speak_again_when_a_lost_one_needs_their_latents(scene):
     assert silent_segments(pod, plan, shot)[0] == shot.segments[0]
     assert render_take(pod, plan, shot, shot.segments, Silence()) == 1
     assert find_done(pod.store, lost, verify=True).object.sha256 == before.sha256
+
+
+def test_a_worker_with_other_weights_than_planned_renders_nothing(scene):
+    pod, plan, shot = scene
+    other = replace(plan, weights_sha256="0" * 64)
+    with pytest.raises(WeightsError, match="planned for weights 1-000000000000, this worker has"):
+        gather_cast(pod, other, shot)
