@@ -85,7 +85,7 @@ class Tally:
             and sum(self.point_kills.values()) >= menu.point_kills
             and self.database_restarts >= menu.database_restarts
             and self.stops_past_lease >= menu.stops_past_lease
-            and self.full_disks >= menu.full_disks
+            and self.evictions >= menu.full_disks
             and self.wrong_clocks >= menu.wrong_clocks
         )
 
@@ -156,9 +156,11 @@ class Monkey:
     def _fate(self) -> Fate:
         """Return what is wrong with the next worker; most are only waiting to be killed at random."""
         tally, menu, roll = self.tally, self.menu, self._random.random()
-        if sum(tally.point_kills.values()) < menu.point_kills and roll < 0.55:
+        share = 0.55 if tally.random_kills < menu.random_kills else 0.65
+        if sum(tally.point_kills.values()) < menu.point_kills and roll < share:
             return Fate(point=next(self._points), passing=self._random.randint(1, 2))
-        if tally.full_disks < menu.full_disks and roll < 0.7:
+        starving = sum(fate.disk_full for process, fate in self._workers.values() if process.exitcode is None)
+        if tally.evictions + starving < menu.full_disks and roll < 0.7:
             tally.full_disks += 1
             return Fate(disk_full=True)
         if tally.wrong_clocks < menu.wrong_clocks and roll < 0.85:
@@ -177,7 +179,7 @@ class Monkey:
     def _do_one_thing(self) -> None:
         menu, tally, roll = self.menu, self.tally, self._random.random()
         alive = [(process, fate) for process, fate in self._workers.values() if process.exitcode is None]
-        innocent = [process for process, fate in alive if not fate.point]
+        innocent = [process for process, fate in alive if not fate.point and not fate.disk_full]
         if roll < 0.5 and innocent and tally.random_kills < menu.random_kills:
             self._kill(self._random.choice(innocent))
         elif roll < 0.6 and tally.database_restarts < menu.database_restarts:

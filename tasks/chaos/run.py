@@ -57,7 +57,7 @@ def run_chaos(menu: Menu, command: str, shots: tuple[int, ...] = (3, 3, 3, 3)) -
         stack.callback(ledger.close)
         store = open_store(STORE, endpoint=sound)
         scene = _Scene(Pod(store, ledger, Publisher(store, ledger, "chaos", folder)), folder)
-        place = Place(STORE, broken, server.url, menu.lease_seconds)
+        place = Place(STORE, broken, server.url, menu.lease_seconds, str(folder))
         monkey = Monkey(menu, place, server, lambda: scene.toy(shots))
         monkey.run(scene.film_done)
         if menu.server_kills:

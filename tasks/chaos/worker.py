@@ -44,6 +44,7 @@ class Place:
     endpoint: str
     database: str
     lease_seconds: float
+    scratch: str  # a folder that goes with the run: what is killed cleans nothing up
 
 
 @dataclass(frozen=True)
@@ -96,13 +97,14 @@ class StepWatch(Silence):
 
 def work(place: Place, orders: Sequence[str], share: int, shares: int, fate: Fate) -> None:
     """Be worker number `share` of `shares` until every film is there, or until the disk is found to be full."""
+    os.setsid()  # a machine of its own, as far as signals and the scheduler can tell
     logging.disable(logging.ERROR)  # every broken call is a warning, and there are thousands
     _suffer(fate)
     crash: CrashPoints = Dies(fate) if fate.point else NoCrash()
     retry = Retry(tries=8, first_seconds=0.05, max_seconds=1.0)
     store = open_store(place.store, endpoint=place.endpoint, retry=retry)
     ledger = Ledger(connect(place.database))
-    with tempfile.TemporaryDirectory(prefix="farm-chaos-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="worker-", dir=place.scratch) as scratch:
         publisher = Publisher(store, ledger, f"w{os.getpid()}", Path(scratch), place.lease_seconds, crash=crash)
         shift = Shift(ToyPod(store, ledger, publisher), share, crash, fate.disk_full)
         for order in orders:
