@@ -43,6 +43,7 @@ from tasks.work import segment_item
 S3_KEYS = {"AWS_ACCESS_KEY_ID": "bench", "AWS_SECRET_ACCESS_KEY": "bench", "AWS_DEFAULT_REGION": "us-east-1"}
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["warm_pod"])
+HERE = str(Path(__file__).resolve().parent)  # where the fork server finds warm_pod; what it cannot find it skips
 ABOUT = """# One take on many pods
 
 `python scripts/bench_pods.py --steps {steps} --page docs/pods.md`: a take of {windows} windows of 64x64 with {steps}
@@ -112,14 +113,14 @@ def run_pod(
     from tasks import take
     from tasks.waivers import load_order
 
-    steps, build = StepLog(Path(log), doom, wanted), vars(take)["shot_denoiser"]
+    steps, gather = StepLog(Path(log), doom, wanted), vars(take)["gather_cast"]
 
     def ready(*given: Any) -> Any:
-        network = build(*given)
+        cast = gather(*given)
         steps.write(READY)
-        return network
+        return cast
 
-    vars(take)["shot_denoiser"] = ready
+    vars(take)["gather_cast"] = ready
     with open_pod(store, database) as pod:
         plan = load_order(pod, order)
         part = next(one for one in plan.shots if one.id == shot)
@@ -247,6 +248,7 @@ def main(arguments: list[str]) -> int:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="farm-pods-")))
         bucket = s3_server(stack) if "s3" in given.stores else ""
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (HERE, os.environ.get("PYTHONPATH", ""))))
         stage = prepare_stage(folder / "stage", Rehearsal((given.windows,), steps=given.steps))
         start(time.sleep, 0).join()
         tell(f"{ABOUT.format(windows=given.windows, steps=given.steps)}\n\n{HEAD}\n{'|---' * 10}|")
