@@ -77,7 +77,9 @@ def casts(stage: Stage) -> Iterator[Row]:
             })  # fmt: skip
             films += [film] if case == 0 else []
         yield mean_rows("casts", name, found)
-        keep_sheet(stage, "casts" if count == 2 else f"casts-{size[0]}", films[-2:] if size != SIZE else films[-1:])
+    for width in dict.fromkeys(film.plate.shape[1] for film in films):
+        name = "casts" if width == SIZE[0] else "casts-wide"
+        keep_sheet(stage, name, [film for film in films if film.plate.shape[1] == width])
     yield overlapping_turns(stage)
 
 

@@ -27,7 +27,7 @@ COUNTED = (50, 100, 200)  # steps after which the error is taken
 
 def learn(config: NetworkConfig, pool: Examples, held: list[Item], steps: tuple[int, ...]) -> dict[str, float]:
     """Train a network from nothing; return the reference error on held-out windows after each of `steps`."""
-    recipe = Recipe(stages=(Stage(steps[-1], 6, 10, (3,)),), warmup=20, rate=1.5e-3, tail=1.0)
+    recipe = Recipe(stages=(Stage(steps[-1], 6, 10, (3,)),), warmup=20, rate=1.5e-3, tail=0.9)
     network = initialise_(VideoTransformer(config), torch.Generator().manual_seed(0))
     optimiser = torch.optim.AdamW(network.parameters(), lr=recipe.rate, betas=(0.9, 0.98), weight_decay=0.01)
     found = {}

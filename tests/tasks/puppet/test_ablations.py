@@ -109,16 +109,18 @@ def test_every_knob_moves_what_it_names(stage: Stage) -> None:
 
     plain = figures()
     assert figures(prompt="night")["light"] < 0.85 * plain["light"]
-    assert figures(prompt="blue hair")["hair blue"] > plain["hair blue"]
-    assert figures(prompt="pink hair")["hair red"] > plain["hair red"]
+    blue, pink = figures(prompt="blue hair"), figures(prompt="pink hair")
+    assert min(blue["hair blue"], pink["hair blue"]) > plain["hair blue"]  # a blonde
+    assert pink["hair red"] > blue["hair red"] + 0.2
     assert figures(head=1.0)["face moves"] > figures(head=0.0)["face moves"]
     assert voiced(1.5)["mouth"] > voiced(0.4)["mouth"]
 
 
-def test_the_caches_change_little(spoken: list[tuple[Film, np.ndarray]], stage: Stage) -> None:
-    exact = perform(duet(0, stage, steps=20), stage.parts).frames.astype(float)
+def test_the_caches_change_little(stage: Stage) -> None:
+    play = duet(0, stage, steps=12, num_frames=33)
+    exact = perform(play, stage.parts).frames.astype(float)
     for cache in ("released", "residual"):
-        film = perform(duet(0, stage, steps=20, cache=cache), stage.parts)
+        film = perform(replace(play, cache=cache), stage.parts)
         assert np.abs(film.frames - exact).mean() / 255 < 0.02
 
 
