@@ -23,7 +23,7 @@ from tasks.take import render_take
 from tasks.work import segment_item
 
 HERE = Path(__file__).parent
-STEPS = 10
+STEPS = 16
 ULYSSES, GUIDED = Rehearsal((2,), 2, steps=STEPS), Rehearsal((2,), 2, steps=STEPS, guidance=3.0)
 
 
