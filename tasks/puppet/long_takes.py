@@ -14,7 +14,7 @@ from model.windows import FusionConfig, plan_windows, shot_latents
 from tasks import measures
 from tasks.puppet.fusions import motion_frames, overlap_blend
 from tasks.puppet.perform import Film, Performance, Role, conditions_of
-from tasks.puppet.trial import HELD_OUT, Row, Stage, keep_sheet, mean_rows, stretch
+from tasks.puppet.trial import HELD_OUT, Row, Samples, Stage, keep_sheet, mean_rows, stretch
 from tasks.puppet.world import draw_plate
 
 MINUTE = 1501  # frames
@@ -31,7 +31,7 @@ def long_takes(stage: Stage, frames: int = MINUTE) -> Iterator[Row]:
     for name, fusion in WAYS.items():
         found = []
         for case in range(min(stage.cases, 2)):
-            voice = stretch(stage.voices[case % len(stage.voices)], frames)
+            voice = rested(stretch(stage.voices[case % len(stage.voices)], frames), frames)
             play = Performance(HELD_OUT + 200 + case, (Role(voice, "neutral"),), frames, noise_seed=case, fusion=fusion)
             film, calls = take_of(play, name, stage)
             found.append({
@@ -42,6 +42,14 @@ def long_takes(stage: Stage, frames: int = MINUTE) -> Iterator[Row]:
             films += [film] if case == 0 else []
         yield mean_rows("long take", name, found)
     keep_sheet(stage, "long-take", films, columns=10)
+
+
+def rested(voice: Samples, frames: int) -> Samples:
+    """Return a track that is silent in its first and last second: between those a face differs by drift alone."""
+    second = 25 * (len(voice) // frames)
+    voice = voice.copy()
+    voice[:second] = voice[-second:] = 0
+    return voice
 
 
 def take_of(play: Performance, name: str, stage: Stage) -> tuple[Film, int]:
