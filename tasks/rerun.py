@@ -24,6 +24,7 @@ from tasks.work import film_item, segment_item, shot_item
 log = logging.getLogger(__name__)
 SETTLE_SECONDS = 30.0  # a crash is believed after this long: at once, a pod that still lives renders twice
 SILENT_SECONDS = 60.0  # a run stays Running so long after its claim was passed over before it counts as dead
+UNSTARTED_SECONDS = 300.0  # from a worker's taking a run to its process's first word: imports, on a busy machine
 LOOK_BACK_SECONDS = 14 * 24 * 3600.0
 
 
@@ -111,7 +112,7 @@ def reconcile_runs(now: float | None = None) -> list[str]:
     A lost event so costs minutes, not an episode.
     """
     now = now or time.time()
-    done = [*_wake_silent(find_runs(states=["RUNNING"]), now)]
+    done = [*_wake_silent(find_runs(states=["RUNNING"]), now), *_wake_unstarted(find_runs(states=["PENDING"]), now)]
     for run in find_runs(states=["CRASHED"]):
         if SETTLE_SECONDS <= now - run.since <= LOOK_BACK_SECONDS:
             done.append(_careful(restart, run, "it crashed and nobody put it back"))
@@ -134,6 +135,18 @@ def _wake_silent(runs: Sequence[Run], now: float) -> list[str]:
         if mark_crashed(run, "its worker fell silent"):
             said.append(f"{run.name} was silent and counts as crashed")
     return said
+
+
+def _wake_unstarted(runs: Sequence[Run], now: float) -> list[str]:
+    """Call runs dead that a worker took and never started: it, or the server, ended in between."""
+    lost = [run for run in runs if unstarted(run, now)]
+    return [f"{run.name} never started and counts as crashed" for run in lost if mark_crashed(run, "it never started")]
+
+
+def unstarted(run: Run, now: float) -> bool:
+    """Say whether nobody will start a pending run any more; a Job of a cluster may wait for its GPU for hours."""
+    waits_for_cluster = run.infrastructure.count(":") >= 2
+    return run.state == "PENDING" and not waits_for_cluster and now - run.since > UNSTARTED_SECONDS
 
 
 def silent(status: ItemStatus | None, ended_at: float, since: float, now: float) -> bool:

@@ -45,6 +45,7 @@ class Run:
     parent_task: UUID | None
     expected_start: datetime | None
     idempotency_key: str = ""
+    infrastructure: str = ""  # what a worker started for it: a process id, or cluster:namespace:job; empty: nothing yet
 
     @property
     def moving(self) -> bool:
@@ -73,6 +74,7 @@ def as_run(run: FlowRun) -> Run:
         parent_task=run.parent_task_run_id,
         expected_start=run.expected_start_time,
         idempotency_key=run.idempotency_key or "",
+        infrastructure=run.infrastructure_pid or "",
     )
 
 
