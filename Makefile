@@ -34,7 +34,7 @@ ablate: $(VENV)/.dev
 	$(BIN)/farm ablate
 
 chaos: $(VENV)/.dev
-	$(BIN)/farm chaos
+	$(BIN)/farm chaos --board docs/chaos.md
 
 $(VENV)/.core: requirements/core.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' || { echo "avatar-farm needs Python 3.11 or 3.12: make PYTHON=/path/to/python3.11 demo"; exit 2; }
