@@ -115,8 +115,8 @@ def run_pod(
 
     steps, gather = StepLog(Path(log), doom, wanted), vars(take)["gather_cast"]
 
-    def ready(*given: Any) -> Any:
-        cast = gather(*given)
+    def ready(*given: Any, **named: Any) -> Any:
+        cast = gather(*given, **named)
         steps.write(READY)
         return cast
 
