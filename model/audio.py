@@ -21,16 +21,14 @@ SAMPLE_RATE = 16_000
 SAMPLES_PER_ROW = 320
 ROWS_PER_SECOND = 50
 MEL_BINS = 80
-CHUNK_ROWS = 1500  # 30 s, what the encoder's position table holds
-HOP_ROWS = 1000  # chunks start 20 s apart
-MARGIN_ROWS = (CHUNK_ROWS - HOP_ROWS) // 2  # 5 s of context on either side of what a later chunk keeps
+CHUNK_ROWS = 1500  # 30 s, what the encoder's position table holds; chunks start two thirds of their sound apart
 ROWS_BEFORE = 4  # a window reaches 80 ms back; rows before the track are zeros, as in the release
 
 Samples = Float[Tensor, "n"] | Float[np.ndarray, "n"]
 
 
 class Chunk(NamedTuple):
-    """30 s of sound from row `start`; its rows [keep_from, keep_to) (rows of the track) are the ones that count."""
+    """A chunk's sound from row `start`; its rows [keep_from, keep_to) (rows of the track) are the ones that count."""
 
     start: int
     keep_from: int
@@ -44,6 +42,7 @@ def build_encoder(config: AudioConfig, seed: int = 0) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         encoder = AudioEncoder(MEL_BINS, CHUNK_ROWS, config.width, config.heads, config.layers)
+    encoder.chunk_rows = config.chunk_rows
     module: nn.Module = encoder.eval().requires_grad_(False)
     return module
 
@@ -108,37 +107,38 @@ def hidden_states(encoder: Any, mel: Float[Tensor, "m p"]) -> Float[Tensor, "s l
     return torch.stack([state[0] for state in states], dim=1)
 
 
-def plan_chunks(first_row: int, end_row: int) -> tuple[Chunk, ...]:
-    """Return the chunks that cover rows [first_row, end_row), each row once.
+def plan_chunks(first_row: int, end_row: int, chunk_rows: int = CHUNK_ROWS) -> tuple[Chunk, ...]:
+    """Return the chunks of `chunk_rows` that cover rows [first_row, end_row), each row once.
 
     The grid is fixed to the track's start, so any part of a track gets the rows that the whole would get.
-    Chunk 0 is kept whole, as the release encodes it; later ones keep their middle.
+    Chunk 0 is kept whole, as the release encodes it; later ones keep their middle, with a sixth of context either side.
     """
     if not 0 <= first_row < end_row:
         raise ValueError(f"rows [{first_row}, {end_row}) are empty or start before the track")
-    chunks = []
-    for index in range(_chunk_of(first_row), _chunk_of(end_row - 1) + 1):
-        low, high = max(_keep_from(index), first_row), min(_keep_from(index + 1), end_row)
-        chunks.append(Chunk(index * HOP_ROWS, low, high))
-    return tuple(chunks)
+    hop = 2 * chunk_rows // 3
+    margin = (chunk_rows - hop) // 2
 
+    def keep_from(index: int) -> int:
+        return (0, chunk_rows)[index] if index < 2 else index * hop + margin
 
-def _keep_from(index: int) -> int:
-    return (0, CHUNK_ROWS)[index] if index < 2 else index * HOP_ROWS + MARGIN_ROWS
+    def chunk_of(row: int) -> int:
+        return 0 if row < chunk_rows else max(1, (row - margin) // hop)
 
-
-def _chunk_of(row: int) -> int:
-    if row < CHUNK_ROWS:
-        return 0
-    return max(1, (row - MARGIN_ROWS) // HOP_ROWS)
+    return tuple(
+        Chunk(index * hop, max(keep_from(index), first_row), min(keep_from(index + 1), end_row))
+        for index in range(chunk_of(first_row), chunk_of(end_row - 1) + 1)
+    )
 
 
 def encode_rows(samples: Samples, encoder: nn.Module, first_row: int, end_row: int) -> Iterator[Float[Tensor, "s l d"]]:
-    """Yield hidden states of rows [first_row, end_row), one chunk at a time; past the track's end is silence."""
-    device = next(encoder.parameters()).device
-    for chunk in plan_chunks(first_row, end_row):
+    """Yield hidden states of rows [first_row, end_row), one chunk at a time; past the track's end is silence.
+
+    An encoder whose `chunk_rows` is less than its table hears silence after them, as in its training.
+    """
+    device, chunk_rows = next(encoder.parameters()).device, int(getattr(encoder, "chunk_rows", CHUNK_ROWS))
+    for chunk in plan_chunks(first_row, end_row, chunk_rows):
         start = chunk.start * SAMPLES_PER_ROW
-        piece = samples[start : start + CHUNK_ROWS * SAMPLES_PER_ROW]
+        piece = samples[start : start + chunk_rows * SAMPLES_PER_ROW]
         sound = torch.from_numpy(np.array(piece)) if isinstance(piece, np.ndarray) else piece
         sound = functional.pad(sound.float(), (0, CHUNK_ROWS * SAMPLES_PER_ROW - len(sound)))
         states = hidden_states(encoder, log_mel(sound.to(device)))
@@ -159,7 +159,7 @@ def stream_windows(
     start_frame: int = 0,
     rows_per_frame: int = 10,
 ) -> Iterator[Float[Tensor, "f r l d"]]:
-    """Yield the windows of frames [start_frame, start_frame + num_frames), about 20 s at a time.
+    """Yield the windows of frames [start_frame, start_frame + num_frames), two thirds of a chunk at a time.
 
     A frame's window is its own two rows, `ROWS_BEFORE` rows before them and the rest after them: -80 ms to +120 ms.
     Holds one chunk and one batch of windows, whatever the track's length.

@@ -14,6 +14,7 @@ class AudioConfig:
     layers: int = 4  # hidden states taken: layers + 1
     heads: int = 6
     rows_per_frame: int = 10
+    chunk_rows: int = 1500  # of sound heard at once; the puppet was trained on tracks of 800, later rows mislead it
     projection: int = 1024
     tokens_per_frame: int = 4
     extended: bool = False  # the paper's 40 tokens per latent beside the released 16
@@ -81,7 +82,7 @@ PUPPET = NetworkConfig(
     pooled_width=64,
     adapter_width=128,
     adapter_every=1,
-    audio=AudioConfig(width=64, layers=2, heads=2, projection=128),
+    audio=AudioConfig(width=64, layers=2, heads=2, projection=128, chunk_rows=750),
     vae=VaeConfig(channels=(128, 192), layers_per_block=2, tile_pixels=512, patches=True, scaling=1.0),
     emotion=True,
 )

@@ -67,6 +67,22 @@ def test_chunks_cover_every_row_once_and_later_ones_keep_their_middle(first, cou
             assert chunk.keep_from >= chunk.start + 250 and chunk.keep_to <= chunk.start + 1250
 
 
+@given(first=st.integers(0, 9000), count=st.integers(1, 3000))
+def test_an_encoder_trained_on_short_tracks_hears_no_later_rows(first, count):
+    chunks = plan_chunks(first, first + count, 750)
+    assert list(chain(*(range(c.keep_from, c.keep_to) for c in chunks))) == list(range(first, first + count))
+    assert all(chunk.start <= chunk.keep_from < chunk.keep_to <= chunk.start + 750 for chunk in chunks)
+    assert all(chunk.keep_from >= chunk.start + 125 for chunk in chunks if chunk.start)
+
+
+def test_the_puppet_hears_the_same_sound_alike_at_any_time(track):
+    encoder = build_encoder(PUPPET.audio, 1)
+    heard = encode_track(torch.cat([track[:SAMPLE_RATE], torch.zeros(40 * SAMPLE_RATE)]), encoder, 25, 900)
+    silence = encode_silence(encoder, 25, 400)[50:]
+    for start in (400, 450, 500, 600, 700, 850):  # beyond 16 s the position table was never trained
+        assert (heard[start, 0, -1] - silence[:, 0, -1]).norm(dim=-1).min() < 0.2 * heard[start, 0, -1].norm()
+
+
 @given(frame=st.integers(0, 400_000))
 def test_frames_start_where_the_release_says(frame):
     assert frame_row(frame, 25.0) == 2 * frame
