@@ -45,10 +45,13 @@ def long_takes(stage: Stage, frames: int = MINUTE) -> Iterator[Row]:
 
 
 def rested(voice: Samples, frames: int) -> Samples:
-    """Return a track that is silent in its first and last second: between those a face differs by drift alone."""
-    second = 25 * (len(voice) // frames)
+    """Return a track that is silent for 3 s at both ends, longer than a window.
+
+    Speech moves the lips, so two seconds tell of drift only where the face rests in both, and in their windows.
+    """
+    pause = 75 * (len(voice) // frames)
     voice = voice.copy()
-    voice[:second] = voice[-second:] = 0
+    voice[:pause] = voice[-pause:] = 0
     return voice
 
 
