@@ -101,7 +101,7 @@ class Character(Strict):
     portrait: MediaPath
     """Reference picture: whose face this is."""
     emotions: Annotated[dict[Name, MediaPath], Field(max_length=32)] = {}
-    """Emotion name -> picture that shows it; `neutral` needs none."""
+    """Emotion name -> picture that shows it; without one the portrait is `neutral`."""
     voice: MediaPath | None = None
     """A few seconds of this voice alone: names the speaker when only a mix exists."""
     consent: Consent

@@ -8,7 +8,7 @@ from tasks.manifest.models import Box, Emotion, Manifest, OnScreen, Shot
 from tasks.plan.keys import derived_seed, digest
 from tasks.plan.layout import ShotRange, frame_at
 from tasks.plan.types import CharacterPlan, Cut, FaceBox, MediaFact, OutputPlan, Plan, SegmentPlan, ShotPlan, Turn
-from tasks.profiles import NETWORK_VERSION, SamplerSettings, resolve_sampler
+from tasks.profiles import NETWORK_VERSION, PROFILES, SamplerSettings, resolve_sampler
 
 
 @dataclass(frozen=True)
@@ -141,9 +141,10 @@ def _turns_of(turns: tuple[Turn, ...], frames: ShotRange, fps: float) -> tuple[T
 def _plan_character(inputs: PlanInputs, shot: Shot, who: OnScreen) -> CharacterPlan:
     name, fps = who.character, inputs.manifest.episode.fps
     cues = [(frame_at(cue.at_seconds, fps), cue) for cue in shot.cues if cue.character == name]
-    pictures = inputs.manifest.cast[name].emotions
+    pictures = _emotion_pictures(inputs, name)
 
-    emotions = [(0, who.emotion)] + [(frame, cue.emotion) for frame, cue in cues if cue.emotion is not None]
+    calm = Emotion(name="neutral") if "neutral" in pictures else None
+    emotions = [(0, who.emotion or calm)] + [(frame, cue.emotion) for frame, cue in cues if cue.emotion is not None]
     voices = [(0, who.voice_strength)] + [(f, c.voice_strength) for f, c in cues if c.voice_strength is not None]
     face = inputs.faces[shot.id, name] if who.face == "auto" else face_box(who.face)
     faces = [(0, face)] + [(frame, face_box(cue.face)) for frame, cue in cues if cue.face is not None]
@@ -162,6 +163,17 @@ def _plan_character(inputs: PlanInputs, shot: Shot, who: OnScreen) -> CharacterP
 def _stem_file(inputs: PlanInputs, shot: Shot, character: str) -> str:
     path = shot.stems.get(character) or inputs.manifest.audio.stems.get(character)
     return inputs.facts[path].sha256 if path else ""
+
+
+def _emotion_pictures(inputs: PlanInputs, name: str) -> Mapping[str, str]:
+    """Return a character's emotion pictures; to a network with an emotion module the portrait is the neutral one.
+
+    Such a network was told an emotion in nearly all of its training: told none, it would choose a mood of its own.
+    """
+    who = inputs.manifest.cast[name]
+    if PROFILES[inputs.manifest.episode.profile].network.emotion:
+        return {"neutral": who.portrait, **who.emotions}
+    return who.emotions
 
 
 def _emotion(inputs: PlanInputs, pictures: Mapping[str, str], emotion: Emotion) -> tuple[str, float]:

@@ -160,3 +160,14 @@ def test_json_is_the_same_bytes_in_another_process_with_another_hash_seed():
     )
     assert run.stdout.decode().strip() == plan_to_json(plan(inputs()))
     assert json.loads(run.stdout)["episode"] == "e1"
+
+
+def test_to_a_network_with_emotions_the_portrait_is_neutral():
+    calm = manifest()
+    shots = [{**shot.model_dump(), "cues": []} for shot in calm.shots]
+    for shot in shots:
+        shot["characters"][0]["emotion"] = None
+    calm = changed(calm, shots=shots)
+    assert plan(inputs(calm)).shots[0].characters[0].emotion_keys == ((0, "sha-ana.png", 1.0),)
+    released = changed(calm, episode={**calm.episode.model_dump(), "profile": "avatar"})
+    assert plan(inputs(released)).shots[0].characters[0].emotion_keys == ()
