@@ -51,5 +51,5 @@ def test_done_segments_speak_again_when_a_lost_one_needs_their_latents(scene):
 def test_a_worker_with_other_weights_than_planned_renders_nothing(scene):
     pod, plan, shot = scene
     other = replace(plan, weights_sha256="0" * 64)
-    with pytest.raises(WeightsError, match="planned for weights [0-9]+-000000000000, this worker has"):
+    with pytest.raises(WeightsError, match=r"planned for weights [0-9]+-000000000000, this worker has"):
         gather_cast(pod, other, shot)
