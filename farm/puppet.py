@@ -68,10 +68,10 @@ def portrait(
 def train(
     folder: Annotated[Path, typer.Argument(help="Where checkpoints and examples are kept; resumed from.")],
     target: Annotated[Path, typer.Option(help="Where the trained weights go.")] = Path("out/puppet"),
-    share: Annotated[float, typer.Option(min=0.0005, max=4, help="Share of the shipped weights' steps.")] = 1.0,
+    share: Annotated[float, typer.Option(min=0.0005, max=4, help="Share of the whole training's steps.")] = 1.0,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads; one is the fastest on a busy machine.")] = 1,
 ) -> None:
-    """Train the small network from nothing: about 75 minutes on one quiet core."""
+    """Train the small network from nothing: hours on one core; it goes on where it was stopped."""
     import torch
 
     from tasks.puppet.train import Schedule, shorter, train

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,7 +16,7 @@ from model.config import PUPPET, Injection, NetworkConfig
 from model.initialise import initialise_
 from model.transformer import VideoTransformer
 from tasks.puppet.dataset import draw_example, draw_session, draw_silence, encode_example, scaled
-from tasks.puppet.train_network import TRAINING, Examples, Item, Recipe, Stage, batches, flow_loss, rate_at
+from tasks.puppet.train_network import TRAINING, Examples, Item, Recipe, Stage, batches, descend, rate_at
 from tasks.puppet.trial import HELD_OUT, Row
 from tasks.puppet.trial import Stage as Trial
 
@@ -32,14 +31,7 @@ def learn(config: NetworkConfig, pool: Examples, held: list[Item], steps: tuple[
     optimiser = torch.optim.AdamW(network.parameters(), lr=recipe.rate, betas=(0.9, 0.98), weight_decay=0.01)
     found = {}
     for step, items, rng in batches(pool, recipe, 0):
-        for group in optimiser.param_groups:
-            group["lr"] = rate_at(step, recipe)
-        noise = torch.from_numpy(rng.standard_normal((len(items), *items[0].latents.shape), dtype=np.float32))
-        loss = flow_loss(network, items, rng, noise)
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimiser.step()
+        descend(network, optimiser, items, rng, rate_at(step, recipe))
         if step + 1 in steps:
             found[f"error at {step + 1}"] = reference_error(network, held)
     return found

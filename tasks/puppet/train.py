@@ -30,7 +30,7 @@ FACTS = {
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long each part is trained; the defaults are the shipped weights'."""
+    """How long each part is trained in one go; the shipped weights came by stages of their own, see their card."""
 
     vae: VaeRecipe = field(default_factory=VaeRecipe)
     shards: int = 72  # of 16 clips

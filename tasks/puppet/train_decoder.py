@@ -36,7 +36,7 @@ FIRST_SEED = 5_000_000
 
 @dataclass(frozen=True)
 class DecoderRecipe:
-    """How the shipped decoder was taught."""
+    """How the decoder is taught."""
 
     steps: int = 2500
     clips: int = 320

@@ -42,7 +42,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What the shipped network was trained with."""
+    """How the network is trained in one go; the shipped one came by stages of its own, see its card."""
 
     stages: tuple[Stage, ...] = (
         Stage(4500, 12, 10, (9, 7, 5, 5), 0.1),
@@ -154,6 +154,19 @@ def flow_loss(network: Any, items: list[Item], rng: Generator, noise: Tensor) ->
     return loss
 
 
+def descend(network: Any, optimiser: torch.optim.Optimizer, items: list[Item], rng: Generator, rate: float) -> float:
+    """Take one training step in place; return its loss."""
+    for group in optimiser.param_groups:
+        group["lr"] = rate
+    noise = torch.from_numpy(rng.standard_normal((len(items), *items[0].latents.shape), dtype=np.float32))
+    loss = flow_loss(network, items, rng, noise)
+    optimiser.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+    optimiser.step()
+    return loss.item()
+
+
 def matrix_attention(q: Tensor, k: Tensor, v: Tensor, layout: Layout) -> Tensor:
     """Attend by plain products, (b, n, h, d): on short sequences twice as fast to train on CPUs as the fused kernel."""
     q, k, v = (part.transpose(1, 2) for part in (q, k, v))
@@ -227,16 +240,9 @@ def train_network(folder: Path, pool: Examples, recipe: Recipe, config: NetworkC
         train_ear(network.audio_proj, hear(EAR_SEED, recipe.ear_sessions), recipe.ear_steps)
     begun, saved, recent = time.monotonic(), time.monotonic(), []
     for step, items, rng in batches(pool, recipe, first):
-        for group in optimiser.param_groups:
-            group["lr"] = rate_at(step, recipe)
-        noise = torch.from_numpy(rng.standard_normal((len(items), *items[0].latents.shape), dtype=np.float32))
-        loss = flow_loss(network, items, rng, noise)
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimiser.step()
+        loss = descend(network, optimiser, items, rng, rate_at(step, recipe))
         follow(average, network, min(recipe.average, step / (step + 20)))
-        recent.append(loss.item())
+        recent.append(loss)
         if step % 50 == 49:
             seconds, mean = round(time.monotonic() - begun, 1), round(float(np.mean(recent[-50:])), 4)
             append_line(
