@@ -27,10 +27,11 @@ import numpy as np
 import soundfile
 from prefect import flow, get_client
 from prefect.runtime import flow_run
+from server_port import server_port
 from sim_worker import cpu_of
-from whole_postgres import Databases, server_port, whole_postgres
 
 from tasks.board import Board
+from tasks.chaos.postgres import Installed, installed
 from tasks.children import start_children
 from tasks.dispatch import Patience, segments_of, undone, wait_for
 from tasks.fsck import audit
@@ -96,7 +97,7 @@ def main(arguments: list[str]) -> int:
     port = server_port()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # everything that was started ends
     logging.getLogger("prefect").setLevel(logging.WARNING)
-    with tempfile.TemporaryDirectory(prefix="farm-dispatch-") as place, whole_postgres() as postgres:
+    with tempfile.TemporaryDirectory(prefix="farm-dispatch-") as place, installed() as postgres:
         folder = Path(place)
         os.environ |= {
             "FARM_HOME": str(folder / "home"),
@@ -107,7 +108,7 @@ def main(arguments: list[str]) -> int:
             return measure(given.segments, given.workers, folder, postgres)
 
 
-def measure(count: int, workers: int, folder: Path, postgres: Databases) -> int:
+def measure(count: int, workers: int, folder: Path, postgres: Installed) -> int:
     """Take an episode of `count` segments through everything; print seconds, CPU and megabytes."""
     shots = -(-count // PER_SHOT)
     limit_slots(SLOTS)
@@ -118,12 +119,12 @@ def measure(count: int, workers: int, folder: Path, postgres: Databases) -> int:
     print("| phase | s | farm CPU s | ms each | server CPU s | ms each | database CPU s | ms each |")
     print("|---|---|---|---|---|---|---|---|", flush=True)
     store = (folder / "store").as_uri()
-    with open_pod(store, postgres.ledger) as pod:
+    with open_pod(store, postgres.url) as pod:
         with meter.phase("planned"):
             made = prepare(manifest)
             order = ingest(made.loaded, made.found, made.plan, pod.store)
             register(pod.ledger, made.plan, order)
-        shared = {"episode": made.plan.episode, "order": order, "store": store, "database": postgres.ledger}
+        shared = {"episode": made.plan.episode, "order": order, "store": store, "database": postgres.url}
         left = dispatch_all(pod, shared, meter, workers)
         with meter.phase("audited, every byte read"):
             findings = audit(pod.store, pod.ledger, repair=False)

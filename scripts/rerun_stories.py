@@ -23,8 +23,9 @@ from uuid import UUID
 from prefect import get_client
 from rerun_browser import press_retry_in_browser
 from rerun_theatre import Theatre, processes_of, switch_automations
-from whole_postgres import server_port, whole_postgres
+from server_port import server_port
 
+from tasks.chaos.postgres import installed
 from tasks.fsck import audit
 from tasks.overview import items_of
 from tasks.pod import open_pod
@@ -268,7 +269,7 @@ def main(arguments: list[str]) -> int:
     port = server_port()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # everything that was started ends
     folder, good = Path(tempfile.mkdtemp(prefix="farm-stories-")), True
-    with whole_postgres() as postgres:
+    with installed() as postgres:
         os.environ |= {
             "FARM_HOME": str(folder / "home"),
             "FARM_GRACE_SECONDS": str(GRACE_SECONDS),
@@ -281,7 +282,7 @@ def main(arguments: list[str]) -> int:
         with local_farm(port, given.workers, reconcile_seconds=0) as server:
             print(f"{HEAD}\n|{'---|' * HEAD.count(' | ')}---|", flush=True)
             for story in chosen:
-                told = tell(story, folder, server, postgres.ledger)
+                told = tell(story, folder, server, postgres.url)
                 good = good and told.good
                 print(told.row, flush=True)
             if (folder / "pictures").is_dir():

@@ -9,19 +9,22 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import TypeVar
 from uuid import UUID
 
-from db.records import ItemStatus, WorkItem
+from db.records import Attempt, ItemStatus, WorkItem
 from tasks.admission import judge
 from tasks.plan.types import Plan
 from tasks.pod import Pod, open_pod
 from tasks.pointer import find_done
 from tasks.reconcile import reconcile
-from tasks.runs import Run, children_of, find_runs, mark_crashed, parent_of, read_run, requeue
+from tasks.runs import Run, children_of, count_moving, find_runs, mark_crashed, parent_of, read_run, requeue
+from tasks.settings import settings
 from tasks.waivers import load_order, waiver_of
 from tasks.work import film_item, segment_item, shot_item
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 SETTLE_SECONDS = 30.0  # a crash is believed after this long: at once, a pod that still lives renders twice
 SILENT_SECONDS = 60.0  # a run stays Running so long after its claim was passed over before it counts as dead
 UNSTARTED_SECONDS = 300.0  # from a worker's taking a run to its process's first word: imports, on a busy machine
@@ -112,29 +115,53 @@ def reconcile_runs(now: float | None = None) -> list[str]:
     A lost event so costs minutes, not an episode.
     """
     now = now or time.time()
-    done = [*_wake_silent(find_runs(states=["RUNNING"]), now), *_wake_unstarted(find_runs(states=["PENDING"]), now)]
+    done: list[str | None] = [
+        *_wake_silent(find_runs(states=["RUNNING"]), now),
+        *_wake_unstarted(find_runs(states=["PENDING"]), now),
+    ]
     for run in find_runs(states=["CRASHED"]):
         if SETTLE_SECONDS <= now - run.since <= LOOK_BACK_SECONDS:
             done.append(_careful(restart, run, "it crashed and nobody put it back"))
     for run in find_runs(["episode"], ["FAILED"]):
         if SETTLE_SECONDS <= now - run.since <= LOOK_BACK_SECONDS and children_of(run.id):
             done.append(_careful(resume_parent, run))
-    return [line for line in done if not line.startswith("nothing")]
+    return [line for line in done if line and not line.startswith("nothing")]
 
 
 def _wake_silent(runs: Sequence[Run], now: float) -> list[str]:
-    """Call runs dead whose claim has been passed over: their worker, or its network, is gone."""
+    """Call runs dead at which nobody is: their worker, or its network, is gone, and nobody could tell the server."""
     said = []
     for run in runs:
-        if run.kind == "episode" or now - run.since < SILENT_SECONDS:
+        if now - run.since < SILENT_SECONDS:
             continue
-        with _pod_of(run) as pod:
-            purpose = purpose_of(pod, run)
-            if not silent(pod.ledger.status(purpose.item), _last_end(pod, purpose.item), run.since, now):
-                continue
-        if mark_crashed(run, "its worker fell silent"):
+        look = _episode_is_silent if run.kind == "episode" else _child_is_silent
+        if _careful(look, run, now) and mark_crashed(run, "its worker fell silent"):
             said.append(f"{run.name} was silent and counts as crashed")
     return said
+
+
+def _child_is_silent(run: Run, now: float) -> bool:
+    with _pod_of(run) as pod:
+        purpose = purpose_of(pod, run)
+        status, attempts = pod.ledger.status(purpose.item), pod.ledger.attempts(purpose.item)
+        if not silent(status, attempts[-1] if attempts else None, run.since, now):
+            return False
+        if status is None or status.state != "done" or run.kind == "shot":
+            return True
+        shot = next(part for part in purpose.plan.shots if part.id == run.parameters["shot"])
+        return find_done(pod.store, shot_item(purpose.plan, shot)) is not None  # else its neighbours may listen to it
+
+
+def _episode_is_silent(run: Run, now: float) -> bool:
+    """Say whether an episode waits for nothing and does nothing; one that renders by itself has no children to tell."""
+    if run.parameters.get("dispatch") != "deployments" or count_moving(run.id):
+        return False
+    moved = max([run.since, *(child.since for child in children_of(run.id))])
+    with _pod_of(run) as pod:
+        film = purpose_of(pod, run).item
+        status, attempts = pod.ledger.status(film), pod.ledger.attempts(film)
+    quiet_since = moved + settings().grace_seconds  # so long it waits for a failed child to be retried
+    return silent(status, attempts[-1] if attempts else None, quiet_since, now)
 
 
 def _wake_unstarted(runs: Sequence[Run], now: float) -> list[str]:
@@ -149,14 +176,18 @@ def unstarted(run: Run, now: float) -> bool:
     return run.state == "PENDING" and not waits_for_cluster and now - run.since > UNSTARTED_SECONDS
 
 
-def silent(status: ItemStatus | None, ended_at: float, since: float, now: float) -> bool:
-    """Say whether a run in Running since `since` is dead: its attempt was passed over a while ago, nobody is at it."""
-    return status is not None and status.state == "pending" and since < ended_at < now - SILENT_SECONDS
+def silent(status: ItemStatus | None, last: Attempt | None, since: float, now: float) -> bool:
+    """Say whether a run in Running since `since` is dead: nobody has held its item for too long.
 
-
-def _last_end(pod: Pod, item: WorkItem) -> float:
-    attempts = pod.ledger.attempts(item)
-    return attempts[-1].ended_at or 0.0 if attempts and attempts[-1].state == "lost" else 0.0
+    Soon after its attempt was passed over; else after as long as a process may need to get to its claim, or from its
+    claim's end to its own.
+    """
+    if status is not None and status.state == "running":
+        return False
+    ended = last.ended_at or 0.0 if last else 0.0
+    if last and last.state == "lost" and since < ended:
+        return ended < now - SILENT_SECONDS
+    return max(since, ended) < now - UNSTARTED_SECONDS
 
 
 def _blocks(child: Run) -> bool:
@@ -172,10 +203,10 @@ def _pod_of(run: Run) -> AbstractContextManager[Pod]:
     return open_pod(str(run.parameters.get("store", "")), str(run.parameters.get("database", "")))
 
 
-def _careful(action: Callable[..., str], run: Run, *why: str) -> str:
+def _careful(action: Callable[..., T], run: Run, *more: object) -> T | None:
     """Do one thing of many: what is wrong with one run must not keep the others from being looked after."""
     try:
-        return action(run, *why)
+        return action(run, *more)
     except Exception as exc:  # noqa: BLE001
         log.warning("a run could not be looked after", extra={"run": run.name, "failure": str(exc)})
-        return "nothing: it could not be looked after"
+        return None

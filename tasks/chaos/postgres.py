@@ -1,4 +1,7 @@
-"""A PostgreSQL of our own that can be taken away and brought back: the installed one, or the wheel for tests."""
+"""A PostgreSQL of our own that can be taken away and brought back: the installed one, or the wheel for tests.
+
+Prefect's server wants pg_trgm, which the wheel has not.
+"""
 
 import os
 import pwd
@@ -37,18 +40,23 @@ class Database(Protocol):
 @contextmanager
 def database() -> Iterator[Database]:
     """Yield an empty PostgreSQL; server and data go with the context. Raises: ConfigError when there is none."""
+    with _from_wheel() if find_binaries() is None else installed() as found:
+        yield found
+
+
+@contextmanager
+def installed() -> Iterator["Installed"]:
+    """Yield an empty PostgreSQL of the machine's own programs. Raises: ConfigError when it has none."""
     binaries = find_binaries()
     if binaries is None:
-        with _from_wheel() as found:
-            yield found
-        return
+        raise ConfigError("PostgreSQL is not installed: apt-get install postgresql")
     folder = Path(tempfile.mkdtemp(prefix="farm-postgres-"))
-    installed = Installed(binaries, folder, free_port(), _user(folder))
+    server = Installed(binaries, folder, free_port(), _user(folder))
     try:
-        installed.create()
-        yield installed
+        server.create()
+        yield server
     finally:
-        installed.run("pg_ctl", "-D", folder / "data", "-m", "fast", "-w", "-t", "60", "stop", check=False)
+        server.run("pg_ctl", "-D", folder / "data", "-m", "fast", "-w", "-t", "60", "stop", check=False)
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -82,6 +90,18 @@ class Installed:
     @property
     def prefect(self) -> str:
         return f"postgresql+asyncpg://farm@127.0.0.1:{self.port}/prefect"
+
+    @property
+    def pid(self) -> int:
+        return int((self.folder / "data" / "postmaster.pid").read_text().split("\n", 1)[0])
+
+    def bytes_of(self, name: str) -> int:
+        """Return how large a database is: `farm` or `prefect`."""
+        import psycopg
+
+        with psycopg.connect(self.url) as connection:
+            found = connection.execute("SELECT pg_database_size(%s)", (name,)).fetchone()
+        return int(found[0]) if found else 0
 
     def create(self) -> None:
         """Make the server and its two databases."""

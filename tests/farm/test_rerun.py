@@ -1,6 +1,7 @@
 """Setting a farm up, and who is queued again, against a real Prefect server; nobody renders here."""
 
 import asyncio
+from dataclasses import replace
 from uuid import UUID
 
 import pytest
@@ -11,12 +12,13 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import AwaitingRetry, Completed, Crashed, Failed, Pending, Running
 from prefect_server import prefect_api
 
+from db.records import Attempt, Behalf, WorkItem
 from tasks.children import Child, Group, start_children
 from tasks.farm_setup.apply import Wanted, set_up
 from tasks.farm_setup.files import read_automations, read_deployments
 from tasks.pod import open_pod
 from tasks.rehearsal import Rehearsal, ingest_rehearsal
-from tasks.rerun import look_after, reconcile_runs, silent
+from tasks.rerun import UNSTARTED_SECONDS, look_after, reconcile_runs, silent
 from tasks.runs import PERSON, asked_by_a_person, children_of, read_run, requeue
 from tasks.work import segment_item
 
@@ -60,6 +62,7 @@ def dispatch_twice(children):
 def family(episode):
     """An episode's run with two children, as its deployment would have made them."""
     _, plan, given = episode
+    given = {**given, "dispatch": "deployments"}
     parent = run_deployment("episode/episode", parameters=given, timeout=0, as_subflow=False)
     with get_client(sync_client=True) as client:
         client.set_flow_run_state(parent.id, Pending())
@@ -167,11 +170,41 @@ def test_a_run_that_has_moved_on_is_left_alone(family):
     assert not requeue(stale, "too late")
 
 
-def test_a_run_is_silent_only_after_its_claim_was_passed_over_a_while_ago(episode):
+def attempt(state, ended_at):
+    item = WorkItem("segment", "s1 0")
+    return Attempt(item, 1, "w", state, "", "", 10.0, ended_at, 0.0, 0.0, 1, Behalf("e", "s"), {})
+
+
+def test_a_run_is_silent_soon_after_its_claim_was_passed_over(episode):
     pod, plan, _ = episode
     status = pod.ledger.status(segment_item(plan.shots[0].segments[1]))
     assert status.state == "pending"
-    assert silent(status, ended_at=100.0, since=50.0, now=200.0)
-    assert not silent(status, ended_at=100.0, since=120.0, now=200.0)  # it started after that
-    assert not silent(status, ended_at=190.0, since=50.0, now=200.0)
-    assert not silent(None, ended_at=100.0, since=50.0, now=200.0)
+    assert silent(status, attempt("lost", 100.0), since=50.0, now=200.0)
+    assert not silent(status, attempt("lost", 100.0), since=120.0, now=200.0)  # it started after that
+    assert not silent(status, attempt("lost", 190.0), since=50.0, now=200.0)
+    assert not silent(replace(status, state="running"), attempt("running", None), since=50.0, now=9e9)
+
+
+def test_a_run_is_silent_when_nobody_has_held_its_item_for_long(episode):
+    pod, plan, _ = episode
+    status = pod.ledger.status(segment_item(plan.shots[0].segments[1]))
+    for nobody in (None, status, replace(status, state="done"), replace(status, state="failed")):
+        assert not silent(nobody, None, since=50.0, now=50.0 + UNSTARTED_SECONDS)
+        assert silent(nobody, None, since=50.0, now=51.0 + UNSTARTED_SECONDS)
+    assert not silent(status, attempt("done", 100.0), since=50.0, now=100.0 + UNSTARTED_SECONDS)
+    assert silent(status, attempt("failed", 100.0), since=50.0, now=101.0 + UNSTARTED_SECONDS)
+
+
+def test_an_episode_that_died_when_nobody_could_tell_goes_on(family):
+    parent, (first, second) = family
+    set_states(parent, Running())
+    set_states(first, AwaitingRetry())
+    set_states(second, Running(), Completed())
+    begun = read_run(second).since
+    long_after = begun + UNSTARTED_SECONDS + 3600
+    assert reconcile_runs(now=long_after) == []  # a child is on its way
+    set_states(first, Running(), Completed())
+    assert reconcile_runs(now=begun + UNSTARTED_SECONDS) == []
+    name = read_run(parent).name
+    assert reconcile_runs(now=long_after) == [f"{name} was silent and counts as crashed", f"{name} is queued again"]
+    assert read_run(parent).state == "SCHEDULED"

@@ -73,14 +73,27 @@ def render(home: Path, manifest: Path, out: Path) -> dict[str, object]:
 
 
 def start_and_kill(home: Path, manifest: Path, out: Path, line: str) -> None:
-    """Start a render and kill it, without any warning, as soon as it has printed a line with these words."""
+    """Start a render and kill it, without any warning, as soon as it has printed a line with these words.
+
+    Prefect's server, which it had started, outlives it and is ended in its place.
+    """
+    servers: list[int] = []
     command = [sys.executable, "-m", "farm", "render", str(manifest), "--out", str(out)]
     process = subprocess.Popen(command, env=environment(home), cwd=ROOT, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     for printed in process.stderr:
         if line in printed:
+            servers = children_of(process.pid)
             process.send_signal(signal.SIGKILL)
             break
     process.wait()
     process.stderr.close()
     assert process.returncode == -signal.SIGKILL
+    for pid in servers:
+        os.kill(pid, signal.SIGTERM)
+
+
+def children_of(pid: int) -> list[int]:
+    """Return the processes that a process has started."""
+    lists = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(child) for one in lists for child in one.read_text().split()]
