@@ -11,7 +11,7 @@ shots cannot hold each other up. A segment that waits too long all the same save
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -28,12 +28,14 @@ from tasks.pod import Pod, open_pod
 from tasks.pointer import find_done
 from tasks.runs import Run, children_of, count_moving, read_runs, requeue
 from tasks.settings import settings
+from tasks.stand_in_line import asked_for
 from tasks.take import missing_segments, silent_segments
 from tasks.waivers import load_order
 from tasks.work import segment_item, shot_item
 
 log = logging.getLogger(__name__)
-ENDED_WITHOUT_OUTPUT = ("COMPLETED", "CRASHED")  # a FAILED one waits for a person; a CANCELLED one had its person
+ENDED_WITHOUT_OUTPUT = ("COMPLETED", "CRASHED")  # a FAILED one waits for a person; a CANCELLED one had its person,
+WANTED_AGAIN = (*ENDED_WITHOUT_OUTPUT, "CANCELLED")  # unless a person has the whole episode start again
 
 
 class ChildrenFailed(TransientError):
@@ -106,9 +108,10 @@ def run_groups(pod: Pod, plan: Plan, groups: Sequence[Group], patience: Patience
     found = children_of(parent)  # created by an earlier start of this run
     runs = start_children(parent, groups, found)
     wanted = [child for child in runs.values() if not child.again]
+    states = WANTED_AGAIN if found and asked_for() else ENDED_WITHOUT_OUTPUT
     for run in found:
         if run.id in runs:
-            revive(pod, plan, runs[run.id], run)
+            revive(pod, plan, runs[run.id], run, states)
     what = "segment" if any(child.item.kind == "segment" for child in wanted) else "shot"
     board = Board(pod, plan, what)
     wait_for(pod, plan, parent, runs, patience or Patience(grace_seconds=settings().grace_seconds), board)
@@ -124,9 +127,9 @@ def undone(pod: Pod, children: Sequence[Child]) -> list[Child]:
     return [child for child in children if find_done(pod.store, child.item) is None]
 
 
-def revive(pod: Pod, plan: Plan, child: Child, run: Run) -> bool:
+def revive(pod: Pod, plan: Plan, child: Child, run: Run, states: Collection[str] = ENDED_WITHOUT_OUTPUT) -> bool:
     """Put a run of before back in the queue that has ended although it is needed now; False when that is not so."""
-    if run.state not in ENDED_WITHOUT_OUTPUT or (not child.again and find_done(pod.store, child.item)):
+    if run.state not in states or (not child.again and find_done(pod.store, child.item)):
         return False
     verdict = judge(pod.ledger, child.item, plan.key)
     if not verdict.allowed:

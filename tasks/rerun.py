@@ -1,7 +1,8 @@
 """Who runs again, decided from the truth in store and ledger; called by the resume and the reconcile flow.
 
 Three things stop without anybody's fault: a run whose pod died (Prefect never retries it), an episode that gave up
-before its last child came through, and a run that Prefect believes to be alive although its worker is silent.
+before its last child came through, and a run that Prefect believes to be alive although its worker is silent. One goes
+on although it should not: the children of an episode that somebody cancelled.
 """
 
 import logging
@@ -18,7 +19,18 @@ from tasks.plan.types import Plan
 from tasks.pod import Pod, open_pod
 from tasks.pointer import find_done
 from tasks.reconcile import reconcile
-from tasks.runs import Run, children_of, count_moving, find_runs, mark_crashed, parent_of, read_run, requeue
+from tasks.runs import (
+    STOPPABLE,
+    Run,
+    cancel_runs,
+    children_of,
+    count_moving,
+    find_runs,
+    mark_crashed,
+    parent_of,
+    read_run,
+    requeue,
+)
 from tasks.settings import settings
 from tasks.waivers import load_order, waiver_of
 from tasks.work import film_item, segment_item, shot_item
@@ -57,6 +69,8 @@ def look_after(run_id: UUID) -> str:
         return "nothing: the run is on its way"
     if run.state == "CRASHED":
         return restart(run, "it crashed")
+    if run.state == "CANCELLED":
+        return cancel_children(run)
     parent = parent_of(run)
     return resume_parent(parent) if parent else "nothing: nobody waits for it"
 
@@ -85,6 +99,14 @@ def resume_parent(parent: Run) -> str:
         return f"nothing: {len(blocking)} of its {len(children)} children are not through: {names}"
     moved = requeue(parent, "its children are through")
     return f"{parent.name} goes on" if moved else "nothing: it moved meanwhile"
+
+
+def cancel_children(parent: Run) -> str:
+    """Cancel what a cancelled episode has dispatched and is not through."""
+    left = [child for child in children_of(parent.id) if child.state in STOPPABLE]
+    if not left:
+        return "nothing: none of its children is on its way"
+    return f"{cancel_runs(left, 'its episode was cancelled')} children of {parent.name} are cancelled"
 
 
 def reconcile_stored(store: str, database: str) -> list[str]:
@@ -125,6 +147,9 @@ def reconcile_runs(now: float | None = None) -> list[str]:
     for run in find_runs(["episode"], ["FAILED"]):
         if SETTLE_SECONDS <= now - run.since <= LOOK_BACK_SECONDS and children_of(run.id):
             done.append(_careful(resume_parent, run))
+    for run in find_runs(["episode"], ["CANCELLED"]):
+        if now - run.since <= LOOK_BACK_SECONDS and count_moving(run.id, states=STOPPABLE):
+            done.append(_careful(cancel_children, run))
     return [line for line in done if line and not line.startswith("nothing")]
 
 

@@ -21,12 +21,14 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.exceptions import ObjectNotFound
-from prefect.states import AwaitingRetry, Crashed
+from prefect.states import AwaitingRetry, Cancelling, Crashed, to_state_create
 
 BATCH = 200
+BULK = 20  # the server sets one after the other, and the client gives up after a minute
 OURS = "farm: "  # how the message of every state begins that the farm itself sets
 PERSON = "Retry from the UI"  # what the dashboard writes when somebody presses Retry
 MOVING = {"SCHEDULED", "PENDING", "RUNNING", "PAUSED", "CANCELLING"}
+STOPPABLE = MOVING - {"CANCELLING"}
 CHILDREN = ("segment", "shot")
 FLOWS = (*CHILDREN, "episode")
 
@@ -127,9 +129,9 @@ def children_of(parent: UUID) -> list[Run]:
         return [as_run(run) for run in _pages(client, wanted, CHILDREN)]
 
 
-def count_moving(parent: UUID, flows: Iterable[str] = CHILDREN) -> int:
+def count_moving(parent: UUID, flows: Iterable[str] = CHILDREN, states: Iterable[str] = MOVING) -> int:
     """Return how many of the runs that a run has dispatched may still get somewhere by themselves."""
-    types = [StateType(state) for state in sorted(MOVING)]
+    types = [StateType(state) for state in sorted(states)]
     wanted = FlowRunFilter(
         parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[parent]),
         state=FlowRunFilterState(type=FlowRunFilterStateType(any_=types)),
@@ -147,6 +149,24 @@ def requeue(run: Run, why: str, *, delay_seconds: float = 0.0, in_front: bool = 
     """
     when = min(later(), run.expected_start) if in_front and run.expected_start else later(delay_seconds)
     return _set_state(run, AwaitingRetry(scheduled_time=when, message=OURS + why))
+
+
+def cancel_runs(runs: Sequence[Run], why: str) -> int:
+    """Cancel runs: at once where nothing was started for them, else as soon as a worker has ended it.
+
+    Returns how many; one that has ended meanwhile is left as it is.
+    """
+    state = to_state_create(Cancelling(message=OURS + why)).model_dump(mode="json", exclude_unset=True)
+    path: Any = "/flow_runs/bulk_set_state"  # newer than the client's own list of paths
+    cancelled = 0
+    with get_client(sync_client=True) as client:
+        for first in range(0, len(runs), BULK):
+            some = [str(run.id) for run in runs[first : first + BULK]]
+            wanted = {"id": {"any_": some}, "state": {"type": {"any_": sorted(STOPPABLE)}}}
+            body = {"flow_runs": wanted, "state": state, "limit": BULK}
+            results = client.request("POST", path, json=body).json()["results"]
+            cancelled += sum(one["status"] in ("ACCEPT", "REJECT") for one in results)  # rejected: cancelled at once
+    return cancelled
 
 
 def mark_crashed(run: Run, why: str) -> bool:

@@ -15,7 +15,14 @@ from tasks.errors import ConfigError, TransientError
 from tasks.settings import settings
 
 ROOT = Path(__file__).resolve().parent.parent
-LATE_SECONDS = "3600"  # waiting for a worker is what most of a long episode's runs do; 15 s would name them all late
+# What Prefect's server would otherwise do for every child of an episode, every few seconds; k8s has the same.
+SERVER = {
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    # Waiting for a worker is what most of a long episode's runs do; 15 s would name them all late.
+    "PREFECT_SERVER_SERVICES_LATE_RUNS_AFTER_SECONDS": "3600",
+    # Every 20 s it would look up the parent of each child; farm-cancel does it once, when an episode is cancelled.
+    "PREFECT_SERVER_SERVICES_CANCELLATION_CLEANUP_LOOP_SECONDS": "3600",
+}
 START_SECONDS = 300.0  # on an idle machine it takes 5; a busy one is no failure
 Tell = Callable[[str], None]
 
@@ -28,8 +35,7 @@ def environment(port: int) -> dict[str, str]:
         "PREFECT_HOME": str(home / "prefect"),
         "PREFECT_API_URL": api,
         "PREFECT_SERVER_UI_API_URL": api,
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECT_SERVER_SERVICES_LATE_RUNS_AFTER_SECONDS": LATE_SECONDS,
+        **SERVER,
         "DO_NOT_TRACK": "1",
         "FARM_HOME": str(home),
         "FARM_WORKDIR": str(ROOT),

@@ -5,21 +5,25 @@ from dataclasses import replace
 from uuid import UUID
 
 import pytest
+import yaml
 from prefect import Task, flow, get_client
 from prefect.deployments import run_deployment
 from prefect.runtime import flow_run
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from prefect.states import AwaitingRetry, Completed, Crashed, Failed, Pending, Running
+from prefect.states import AwaitingRetry, Cancelled, Completed, Crashed, Failed, Pending, Running
 from prefect_server import prefect_api
 
 from db.records import Attempt, Behalf, WorkItem
 from tasks.children import Child, Group, start_children
+from tasks.dispatch import WANTED_AGAIN, revive
+from tasks.farm_setup import files
 from tasks.farm_setup.apply import Wanted, set_up
 from tasks.farm_setup.files import read_automations, read_deployments
 from tasks.pod import open_pod
 from tasks.rehearsal import Rehearsal, ingest_rehearsal
 from tasks.rerun import UNSTARTED_SECONDS, look_after, reconcile_runs, silent
 from tasks.runs import PERSON, asked_by_a_person, children_of, read_run, requeue
+from tasks.services import SERVER
 from tasks.work import segment_item
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Prefect's own
@@ -208,3 +212,34 @@ def test_an_episode_that_died_when_nobody_could_tell_goes_on(family):
     name = read_run(parent).name
     assert reconcile_runs(now=long_after) == [f"{name} was silent and counts as crashed", f"{name} is queued again"]
     assert read_run(parent).state == "SCHEDULED"
+
+
+def test_who_cancels_an_episode_cancels_its_children(family):
+    parent, (first, second) = family
+    with get_client(sync_client=True) as client:
+        client.update_flow_run(second, infrastructure_pid="host:1")
+    set_states(first, AwaitingRetry())
+    set_states(second, Running())
+    set_states(parent, Cancelled())
+    assert look_after(parent) == f"2 children of {read_run(parent).name} are cancelled"
+    assert [read_run(run).state for run in (first, second)] == ["CANCELLED", "CANCELLING"]
+    assert look_after(parent).startswith("nothing")
+    set_states(first, AwaitingRetry())
+    assert reconcile_runs() == [f"1 children of {read_run(parent).name} are cancelled"]
+
+
+def test_a_cancelled_segment_comes_back_only_with_its_whole_episode(episode, family):
+    pod, plan, given = episode
+    _, (first, _) = family
+    set_states(first, Cancelled())
+    child = segment_child(plan, given, 0)
+    assert not revive(pod, plan, child, read_run(first))
+    assert revive(pod, plan, child, read_run(first), WANTED_AGAIN)
+    assert read_run(first).state == "SCHEDULED"
+
+
+def test_a_cluster_gives_the_server_the_same_settings():
+    text = (files.ROOT / "k8s" / "base" / "prefect-server.yaml").read_text()
+    deployment = next(one for one in yaml.safe_load_all(text) if one["kind"] == "Deployment")
+    given = {one["name"]: one.get("value") for one in deployment["spec"]["template"]["spec"]["containers"][0]["env"]}
+    assert SERVER.items() <= given.items()
