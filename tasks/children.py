@@ -90,11 +90,18 @@ class _Births:
             results: list[dict[str, Any]] = answer.json()["results"]
             return results
 
-        made = patiently(post)
-        refused = [one["error"] for one in made if one["status"] != "CREATED"]
-        if refused or len(made) != len(batch):
-            raise TransientError(f"{deployment}: {len(refused)} of {len(batch)} runs were refused: {refused[:1]}")
-        return {UUID(one["flow_run_id"]): child for one, (_, child) in zip(made, batch)}
+        for pause in (*PAUSES, None):
+            made = patiently(post)
+            refused = [one["error"] for one in made if one["status"] != "CREATED"]
+            if len(made) == len(batch) and not refused:
+                return {UUID(one["flow_run_id"]): child for one, (_, child) in zip(made, batch)}
+            first = str(refused[0]).splitlines()[0][:200] if refused else "no word of why"
+            said = f"{len(refused)} of {len(batch)} runs were refused: {first}"
+            if pause is None:
+                break
+            log.warning("some runs were not created, they are asked for again", extra={"refusal": said})
+            time.sleep(pause)  # a database that was locked, mostly: who was created is found by its key
+        raise TransientError(f"{deployment}: {said}")
 
     def _request(self, child: Child, node: UUID, now: float, number: int) -> dict[str, Any]:
         due = datetime.fromtimestamp(now + LEAD_SECONDS + number * 1e-3, UTC)

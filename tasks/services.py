@@ -1,9 +1,12 @@
 """The farm on one machine: a Prefect server with its dashboard, pools, deployments and workers, on 127.0.0.1 only."""
 
 import os
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.request
@@ -36,6 +39,7 @@ def environment(port: int) -> dict[str, str]:
         "PREFECT_API_URL": api,
         "PREFECT_SERVER_UI_API_URL": api,
         **SERVER,
+        "PREFECT_WORKER_QUERY_SECONDS": "2",  # a worker of ten would be idle for five on average
         "DO_NOT_TRACK": "1",
         "FARM_HOME": str(home),
         "FARM_WORKDIR": str(ROOT),
@@ -72,11 +76,14 @@ def local_farm(port: int, workers: int, reconcile_seconds: int = 60) -> Iterator
     logs = settings().home.resolve() / "logs"
     logs.mkdir(parents=True, exist_ok=True)
     started: list[subprocess.Popen[bytes]] = []
+    warm = Path(tempfile.mkdtemp(prefix="farm-warm-"))  # a socket's path has little room
+    env["FARM_WARM"] = str(warm / "socket")
     try:
-        started.append(
-            _start(["prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)], env, logs / "server.log")
-        )
-        _await_server(port, started[0], logs / "server.log")
+        if workers:
+            started.append(_start(["tasks.warm.server", env["FARM_WARM"]], env, logs / "warm.log"))
+        words = ["prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+        started.append(_start(words, env, logs / "server.log"))
+        _await_server(port, started[-1], logs / "server.log")
         prepare_server(env, workers)
         for pool in ("farm-cpu", "farm-gpu") if workers else ():
             words = ["prefect", "worker", "start", "--pool", pool, "--type", "process", "--name", f"local-{pool}"]
@@ -90,11 +97,13 @@ def local_farm(port: int, workers: int, reconcile_seconds: int = 60) -> Iterator
             process.send_signal(signal.SIGINT)
         for process in reversed(started):
             _end(process)
+        shutil.rmtree(warm, ignore_errors=True)
 
 
 def prepare_server(env: Mapping[str, str], workers: int) -> None:
     """Make pools, queues, limits, deployments and automations on a server; doing it again changes nothing."""
-    _run(["tasks.farm_setup", "--gpu-slots", str(workers)], env)
+    command = shlex.join([sys.executable, "-I", "-S", str(ROOT / "tasks" / "warm" / "client.py"), "prefect.engine"])
+    _run(["tasks.farm_setup", "--gpu-slots", str(workers), "--run-command", command], env)
 
 
 def start_episode(server: str, episode: str, order: str, store: str, database: str, out: str, widest_take: int) -> str:

@@ -26,6 +26,7 @@ class Wanted:
     kind: PoolKind = "process"
     slots: Mapping[str, int] | None = None  # pool -> runs at the same time
     notify: str = ""  # address that hears of finished and failed episodes
+    run_command: str = ""  # what a worker of a process pool starts for a run; none: Prefect's own
 
 
 async def set_up(wanted: Wanted) -> dict[str, str]:
@@ -67,11 +68,28 @@ async def _pool(client: PrefectClient, name: str, wanted: Wanted) -> str:
             with suppress(ObjectAlreadyExists):  # a busy server may have made it and lost its answer
                 await client.create_work_pool(WorkPoolCreate(name=name, type="process"))
             said = "created"
+        if await _give_command(client, name, wanted.run_command) and said == "unchanged":
+            said = "updated"
     limit = (wanted.slots or {}).get(name, 0) or None
     if limit and (await client.read_work_pool(name)).concurrency_limit != limit:
         await client.update_work_pool(name, WorkPoolUpdate(concurrency_limit=limit))
         return "updated" if said == "unchanged" else said
     return said
+
+
+async def _give_command(client: PrefectClient, name: str, command: str) -> bool:
+    """Have the workers of a process pool start this for a run; False when they do already."""
+    from prefect.client.schemas.actions import WorkPoolUpdate
+    from prefect.workers.process import ProcessWorker
+
+    pool = await client.read_work_pool(name)
+    template = pool.base_job_template or ProcessWorker.get_default_base_job_template()
+    given = template["variables"]["properties"]["command"]
+    if given.get("default") == (command or None):
+        return False
+    given["default"] = command or None
+    await client.update_work_pool(name, WorkPoolUpdate(base_job_template=template))
+    return True
 
 
 def _same_kind(pool: WorkPool, kind: PoolKind) -> str:

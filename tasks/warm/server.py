@@ -1,0 +1,118 @@
+"""The warm process: imports what every run of the farm imports, and forks for each that asks.
+
+python -m tasks.warm.server SOCKET
+A fork has no thread and no connection of before: importing starts none, and nothing else is done here. A supervisor
+without threads stands between: it tells how the run ended, and kills it when the worker's process is killed.
+"""
+
+import ctypes
+import gc
+import json
+import os
+import runpy
+import select
+import signal
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Never
+
+from tasks.warm.client import NUMBER
+
+PR_SET_PDEATHSIG = 1
+WARM = (
+    "prefect.main",
+    "prefect.flow_engine",
+    "prefect._internal.metrics",
+    "flows.episode",
+    "flows.segment",
+    "flows.shot",
+    "flows.resume",
+    "flows.reconcile",
+    "tasks.dashboard",
+    "tasks.dispatch",
+    "tasks.stand_in_line",
+    "tasks.steps",
+    "tasks.steps_rerun",
+)
+
+
+def main(address: str) -> None:
+    """Import everything, then fork for each who asks at the address."""
+    for name in WARM:
+        __import__(name)
+    libc = ctypes.CDLL(None)
+    gc.collect()
+    gc.freeze()  # what is there stays shared with every fork
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how a supervisor ended
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(f"{address}-")
+    listener.listen(128)
+    os.replace(f"{address}-", address)  # who sees it is heard
+    while True:
+        line, _ = listener.accept()
+        if os.fork() == 0:
+            listener.close()
+            serve(line, libc)
+            return  # this is the run, and it has ended well
+        line.close()
+
+
+def serve(line: socket.socket, libc: ctypes.CDLL) -> None:
+    """Fork the run that is asked for and supervise it; returns in the run itself, when its module is through."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    head, streams, _, _ = socket.recv_fds(line, NUMBER, 3)
+    body = line.recv(int.from_bytes(head, "big"), socket.MSG_WAITALL)
+    if len(streams) != 3 or len(body) != int.from_bytes(head, "big"):
+        os._exit(1)  # who asked has gone
+    parent, pid = os.getpid(), os.fork()
+    if pid:
+        supervise(line, pid, streams)
+    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+    line.close()
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+        os.close(stream)
+    run(json.loads(body))
+
+
+def supervise(line: socket.socket, pid: int, streams: Sequence[int]) -> Never:
+    """Tell the run's process id and, once it has ended, its wait status; who asked takes the run along when he dies."""
+    ended = os.pidfd_open(pid)
+    for stream in streams:
+        os.close(stream)  # they end when the run's end
+    try:
+        line.sendall(pid.to_bytes(NUMBER, "big"))
+        ready, _, _ = select.select([line.fileno(), ended], [], [])
+        gone = ended not in ready
+    except OSError:
+        gone = True
+    if gone:
+        os.kill(pid, signal.SIGKILL)
+    _, status = os.waitpid(pid, 0)
+    if not gone:
+        with suppress(OSError):
+            line.sendall(status.to_bytes(NUMBER, "big"))
+    os._exit(0)
+
+
+def run(asked: Mapping[str, Any]) -> None:
+    """Be `python -m MODULE` with that environment in that folder."""
+    os.environ.clear()
+    os.environ.update(asked["env"])
+    os.chdir(asked["cwd"])
+    from prefect.context import refresh_global_settings_context
+
+    from tasks.settings import settings
+
+    settings.cache_clear()
+    refresh_global_settings_context()
+    sys.argv = [asked["module"]]
+    runpy.run_module(asked["module"], run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
