@@ -16,6 +16,7 @@ SUITES = {
     "scaling": ["bench_scaling.py"],
     "ledger": ["bench_ledger.py"],
     "dispatch": ["bench_dispatch.py"],
+    "start": ["bench_start.py"],
     "reruns": ["rerun_stories.py"],
 }
 USUAL = ("network", "fusion")  # what `make bench` runs; the others take minutes and are asked for by name

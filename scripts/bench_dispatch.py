@@ -28,7 +28,7 @@ import soundfile
 from prefect import flow, get_client
 from prefect.runtime import flow_run
 from server_port import server_port
-from sim_worker import cpu_of
+from sim_worker import child_named, cpu_of
 
 from tasks.board import Board
 from tasks.chaos.postgres import Installed, installed
@@ -191,15 +191,6 @@ def limit_slots(slots: int) -> None:
 
     with get_client(sync_client=True) as client:
         client.update_work_pool("farm-gpu", WorkPoolUpdate(concurrency_limit=slots))
-
-
-def child_named(word: str) -> int:
-    """Return the process that was started from here with this word in its command."""
-    for task in Path("/proc/self/task").iterdir():
-        for pid in (task / "children").read_text().split():
-            if word.encode() in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
-                return int(pid)
-    raise LookupError(f"no child process has {word!r} in its command")
 
 
 if __name__ == "__main__":

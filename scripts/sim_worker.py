@@ -88,5 +88,14 @@ def cpu_of(pid: int) -> float:
     return own + sum(cpu_of(int(child)) for some in words for child in some)
 
 
+def child_named(word: str) -> int:
+    """Return the process that was started from here with this word in its command."""
+    for task in Path("/proc/self/task").iterdir():
+        for pid in (task / "children").read_text().split():
+            if word.encode() in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
+                return int(pid)
+    raise LookupError(f"no child process has {word!r} in its command")
+
+
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

@@ -45,7 +45,7 @@ def main(address: str) -> None:
     libc = ctypes.CDLL(None)
     gc.collect()
     gc.freeze()  # what is there stays shared with every fork
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how a supervisor ended
+    signal.signal(signal.SIGCHLD, reap)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind(f"{address}-")
     listener.listen(128)
@@ -57,6 +57,13 @@ def main(address: str) -> None:
             serve(line, libc)
             return  # this is the run, and it has ended well
         line.close()
+
+
+def reap(*_: object) -> None:
+    """Let go of supervisors that have ended; what they and their runs used counts as this process's children's."""
+    with suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
 
 
 def serve(line: socket.socket, libc: ctypes.CDLL) -> None:
