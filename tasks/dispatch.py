@@ -34,8 +34,8 @@ from tasks.waivers import load_order
 from tasks.work import segment_item, shot_item
 
 log = logging.getLogger(__name__)
-ENDED_WITHOUT_OUTPUT = ("COMPLETED", "CRASHED")  # a FAILED one waits for a person; a CANCELLED one had its person,
-WANTED_AGAIN = (*ENDED_WITHOUT_OUTPUT, "CANCELLED")  # unless a person has the whole episode start again
+ENDED_WITHOUT_OUTPUT = ("COMPLETED", "CRASHED")  # a FAILED one waits for a person
+CANCELLED = ("CANCELLING", "CANCELLED")  # had its person; taken up when a person has the whole episode start again
 
 
 class ChildrenFailed(TransientError):
@@ -108,13 +108,13 @@ def run_groups(pod: Pod, plan: Plan, groups: Sequence[Group], patience: Patience
     found = children_of(parent)  # created by an earlier start of this run
     runs = start_children(parent, groups, found)
     wanted = [child for child in runs.values() if not child.again]
-    states = WANTED_AGAIN if found and asked_for() else ENDED_WITHOUT_OUTPUT
+    cancelled = {run.id for run in found if run.state in CANCELLED} if found and asked_for() else set()
     for run in found:
         if run.id in runs:
-            revive(pod, plan, runs[run.id], run, states)
+            revive(pod, plan, runs[run.id], run, cancelled)
     what = "segment" if any(child.item.kind == "segment" for child in wanted) else "shot"
     board = Board(pod, plan, what)
-    wait_for(pod, plan, parent, runs, patience or Patience(grace_seconds=settings().grace_seconds), board)
+    wait_for(pod, plan, parent, runs, patience or Patience(grace_seconds=settings().grace_seconds), board, cancelled)
     left = undone(pod, wanted)
     if left:
         names = ", ".join(child.name for child in left[:10]) + (", ..." if len(left) > 10 else "")
@@ -127,9 +127,13 @@ def undone(pod: Pod, children: Sequence[Child]) -> list[Child]:
     return [child for child in children if find_done(pod.store, child.item) is None]
 
 
-def revive(pod: Pod, plan: Plan, child: Child, run: Run, states: Collection[str] = ENDED_WITHOUT_OUTPUT) -> bool:
-    """Put a run of before back in the queue that has ended although it is needed now; False when that is not so."""
-    if run.state not in states or (not child.again and find_done(pod.store, child.item)):
+def revive(pod: Pod, plan: Plan, child: Child, run: Run, cancelled: Collection[UUID] = ()) -> bool:
+    """Put a run of before back in the queue that has ended although it is needed now; False when that is not so.
+
+    A cancelled one only when it is among those.
+    """
+    ended = run.state in ENDED_WITHOUT_OUTPUT or (run.state == "CANCELLED" and run.id in cancelled)
+    if not ended or (not child.again and find_done(pod.store, child.item)):
         return False
     verdict = judge(pod.ledger, child.item, plan.key)
     if not verdict.allowed:
@@ -138,8 +142,19 @@ def revive(pod: Pod, plan: Plan, child: Child, run: Run, states: Collection[str]
     return requeue(run, "its output is missing" if not child.again else "its neighbours need its latents again")
 
 
-def wait_for(pod: Pod, plan: Plan, parent: UUID, runs: Mapping[UUID, Child], patience: Patience, board: Board) -> None:
-    """Return when everything is done, or when nothing has moved for a while: what then is undone has failed."""
+def wait_for(
+    pod: Pod,
+    plan: Plan,
+    parent: UUID,
+    runs: Mapping[UUID, Child],
+    patience: Patience,
+    board: Board,
+    cancelled: Collection[UUID] = (),
+) -> None:
+    """Return when everything is done, or when nothing has moved for a while: what then is undone has failed.
+
+    `cancelled` are runs that may come back although somebody cancelled them.
+    """
     still_since: float | None = None
     wanted = {run: child for run, child in runs.items() if not child.again}
     missing, kinds = wanted, sorted({child.item.kind for child in runs.values()})
@@ -153,7 +168,7 @@ def wait_for(pod: Pod, plan: Plan, parent: UUID, runs: Mapping[UUID, Child], pat
             waited = begun - still_since
             if waited > min(patience.settle_seconds, patience.grace_seconds):
                 states = states_of(list(missing)) or []
-                revived = [revive(pod, plan, missing[run.id], run) for run in states]
+                revived = [revive(pod, plan, missing[run.id], run, cancelled) for run in states]
                 still_since = None if any(revived) else still_since
             if still_since and waited > patience.grace_seconds:
                 return

@@ -1,13 +1,18 @@
 """Runs forked from a warm process: they are what the ordinary way starts, and live and die with who asked for them."""
 
+import ctypes
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+
+from tasks.warm import client, server
 
 ROOT = Path(__file__).resolve().parents[2]
 CLIENT = ROOT / "tasks" / "warm" / "client.py"
@@ -113,3 +118,27 @@ def test_a_run_outlives_the_warm_process_and_dies_with_its_supervisor(warm, tmp_
     os.kill(supervisor, signal.SIGKILL)
     run.communicate(timeout=30)
     assert run.returncode == 128 + signal.SIGKILL and eventually_gone(pid)
+
+
+def test_a_file_that_was_written_since_is_noticed(tmp_path):
+    module = ModuleType("tasks.ours")
+    module.__file__ = str(tmp_path / "ours.py")
+    Path(module.__file__).write_text("1")
+    before = server.written([module, sys, pytest])
+    assert list(before) == [module.__file__] and server.written([module]) == before
+    os.utime(module.__file__, ns=(1, 1))
+    assert server.written([module]) != before
+    Path(module.__file__).unlink()
+    assert server.written([module]) == {module.__file__: 0}
+
+
+def test_a_warm_process_of_older_files_lets_runs_start_the_ordinary_way():
+    ours, theirs = socket.socketpair()
+    ours.sendall(b"whatever is asked")
+    pid = os.fork()
+    if pid == 0:
+        server.serve(theirs, ctypes.CDLL(None), {"older.py": 1})
+        os._exit(9)
+    theirs.close()
+    with ours:
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0 and client.receive(ours) is None
