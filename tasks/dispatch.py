@@ -108,10 +108,10 @@ def run_groups(pod: Pod, plan: Plan, groups: Sequence[Group], patience: Patience
     found = children_of(parent)  # created by an earlier start of this run
     runs = start_children(parent, groups, found)
     wanted = [child for child in runs.values() if not child.again]
-    cancelled = {run.id for run in found if run.state in CANCELLED} if found and asked_for() else set()
     for run in found:
         if run.id in runs:
-            revive(pod, plan, runs[run.id], run, cancelled)
+            revive(pod, plan, runs[run.id], run)
+    cancelled = [run for run in found if run.id in runs and run.state in CANCELLED] if found and asked_for() else []
     what = "segment" if any(child.item.kind == "segment" for child in wanted) else "shot"
     board = Board(pod, plan, what)
     wait_for(pod, plan, parent, runs, patience or Patience(grace_seconds=settings().grace_seconds), board, cancelled)
@@ -127,19 +127,16 @@ def undone(pod: Pod, children: Sequence[Child]) -> list[Child]:
     return [child for child in children if find_done(pod.store, child.item) is None]
 
 
-def revive(pod: Pod, plan: Plan, child: Child, run: Run, cancelled: Collection[UUID] = ()) -> bool:
-    """Put a run of before back in the queue that has ended although it is needed now; False when that is not so.
-
-    A cancelled one only when it is among those.
-    """
-    ended = run.state in ENDED_WITHOUT_OUTPUT or (run.state == "CANCELLED" and run.id in cancelled)
-    if not ended or (not child.again and find_done(pod.store, child.item)):
+def revive(pod: Pod, plan: Plan, child: Child, run: Run, states: Collection[str] = ENDED_WITHOUT_OUTPUT) -> bool:
+    """Put a run of before back in the queue that has ended although it is needed now; False when that is not so."""
+    if run.state not in states or (not child.again and find_done(pod.store, child.item)):
         return False
     verdict = judge(pod.ledger, child.item, plan.key)
     if not verdict.allowed:
         log.warning("not tried again", extra={"run": run.name, "reason": verdict.reason})
         return False
-    return requeue(run, "its output is missing" if not child.again else "its neighbours need its latents again")
+    why = "its neighbours need its latents again" if child.again else "its output is missing"
+    return requeue(run, why, in_front=True)  # its place among the shots: no two may be half started
 
 
 def wait_for(
@@ -149,17 +146,18 @@ def wait_for(
     runs: Mapping[UUID, Child],
     patience: Patience,
     board: Board,
-    cancelled: Collection[UUID] = (),
+    cancelled: Sequence[Run] = (),
 ) -> None:
     """Return when everything is done, or when nothing has moved for a while: what then is undone has failed.
 
-    `cancelled` are runs that may come back although somebody cancelled them.
+    `cancelled` are runs that are taken up again although somebody cancelled them, as soon as their end is through.
     """
     still_since: float | None = None
     wanted = {run: child for run, child in runs.items() if not child.again}
     missing, kinds = wanted, sorted({child.item.kind for child in runs.values()})
     while missing:
         begun, before = patience.clock(), missing
+        cancelled = _take_up(pod, plan, runs, cancelled)
         if _is_moving(parent, kinds):
             still_since, missing = None, _without_done(pod, missing)
         else:
@@ -168,7 +166,7 @@ def wait_for(
             waited = begun - still_since
             if waited > min(patience.settle_seconds, patience.grace_seconds):
                 states = states_of(list(missing)) or []
-                revived = [revive(pod, plan, missing[run.id], run, cancelled) for run in states]
+                revived = [revive(pod, plan, missing[run.id], run) for run in states]
                 still_since = None if any(revived) else still_since
             if still_since and waited > patience.grace_seconds:
                 return
@@ -176,6 +174,18 @@ def wait_for(
         board.show(fresh, len(wanted) - len(missing), len(wanted))
         if missing:
             patience.sleep(max(patience.poll_seconds, (patience.clock() - begun) / patience.share))
+
+
+def _take_up(pod: Pod, plan: Plan, runs: Mapping[UUID, Child], cancelled: Sequence[Run]) -> Sequence[Run]:
+    """Put those of the cancelled runs back in the queue that are cancelled by now; return what is on its way there."""
+    if not cancelled:
+        return ()
+    now = states_of([run.id for run in cancelled])
+    if now is None:
+        return cancelled
+    for run in now:
+        revive(pod, plan, runs[run.id], run, ["CANCELLED"])
+    return [run for run in now if run.state == "CANCELLING"]
 
 
 def _is_moving(parent: UUID, kinds: Iterable[str]) -> bool:

@@ -15,7 +15,7 @@ from prefect_server import prefect_api
 
 from db.records import Attempt, Behalf, WorkItem
 from tasks.children import Child, Group, start_children
-from tasks.dispatch import revive
+from tasks.dispatch import CANCELLED, revive
 from tasks.farm_setup import files
 from tasks.farm_setup.apply import Wanted, set_up
 from tasks.farm_setup.files import read_automations, read_deployments
@@ -234,7 +234,7 @@ def test_a_cancelled_segment_comes_back_only_with_its_whole_episode(episode, fam
     set_states(first, Cancelled())
     child = segment_child(plan, given, 0)
     assert not revive(pod, plan, child, read_run(first))
-    assert revive(pod, plan, child, read_run(first), {first})
+    assert revive(pod, plan, child, read_run(first), CANCELLED)
     assert read_run(first).state == "SCHEDULED"
 
 
