@@ -13,6 +13,7 @@ from threading import Event, Thread
 from uuid import UUID
 
 from prefect import get_client
+from prefect.states import Cancelling
 
 from db.records import WorkItem
 from tasks.exchange import Checkpoints
@@ -25,7 +26,7 @@ from tasks.work import segment_item
 LIMIT_SECONDS = 1500.0  # a busy machine is no failure
 LOOK_SECONDS = 3.0  # each look costs the server and us a tenth of a second
 ROUND_SECONDS = 15.0  # between two rounds of reconciling, where a story has them
-AUTOMATIONS = ("farm-resume", "farm-restart")
+AUTOMATIONS = ("farm-resume", "farm-restart", "farm-cancel")
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,11 @@ class Theatre:
         self.until(f"a process of {run.name}", lambda: bool(processes_of(run.id)))
         for pid in processes_of(run.id):
             os.kill(pid, signal.SIGKILL)
+
+    def cancel(self, run: Run) -> None:
+        """Send what the dashboard sends when somebody cancels a run."""
+        with get_client(sync_client=True) as client:
+            client.set_flow_run_state(run.id, Cancelling())
 
     def damage(self) -> None:
         """Leave a kept step of s2's segment that cannot be read: it fails after its claim, as a bug does."""
