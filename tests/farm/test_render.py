@@ -1,11 +1,13 @@
 """The main job from outside: a film comes out, survives kills, and only what changed is rendered again."""
 
 import json
+import re
+import time
 
 import av
 import pytest
 import soundfile
-from tiny import SECONDS, farm, render, start_and_kill, write_episode
+from tiny import SECONDS, farm, farm_up, forked_seconds, render, start_and_kill, write_episode
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +64,23 @@ def test_processes_that_share_a_take_give_the_same_film(first, tmp_path):
     run = farm(tmp_path / "home", "render", str(manifest), "--out", str(tmp_path / "out"), "--pods", "2")
     assert run.returncode == 0, run.stderr
     assert film_bytes(tmp_path / "out") == film_bytes(base / "out")
+
+
+def test_workers_of_a_farm_that_is_up_give_the_same_film(first, tmp_path):
+    base, manifest, _ = first
+    home, out = tmp_path / "home", tmp_path / "out"
+    with farm_up(home, 2) as (server, pid):
+        run = farm(home, "submit", str(manifest), "--server", server, "--out", str(out))
+        assert run.returncode == 0, run.stderr
+        deadline = time.monotonic() + 400
+        while not (out / "tiny.mp4").exists():
+            assert time.monotonic() < deadline, (home / "logs" / "farm-cpu.log").read_text()[-4000:]
+            time.sleep(1)
+        seconds, log = forked_seconds(pid), (home / "logs" / "farm-gpu.log").read_text()
+    assert film_bytes(out) == film_bytes(base / "out")
+    assert seconds > 0.5, "no run was forked from the warm process"
+    assert "Crashed" not in log
+    assert len(re.findall(r"Flow run 'tiny .*Finished in state Completed", log)) == 5  # 3 segments, 2 shots
 
 
 def test_lineage_walks_from_a_second_of_the_film_to_its_stem(first):

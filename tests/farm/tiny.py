@@ -4,8 +4,11 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import soundfile
@@ -97,3 +100,28 @@ def children_of(pid: int) -> list[int]:
     """Return the processes that a process has started."""
     lists = Path(f"/proc/{pid}/task").glob("*/children")
     return [int(child) for one in lists for child in one.read_text().split()]
+
+
+@contextmanager
+def farm_up(home: Path, workers: int) -> Iterator[tuple[str, int]]:
+    """Yield the API address and the process id of a `farm up` on a free port of 127.0.0.1."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+    command = [sys.executable, "-m", "farm", "up", "--port", str(port), "--workers", str(workers)]
+    process = subprocess.Popen(command, env=environment(home), cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    try:
+        assert "dashboard" in process.stdout.readline(), "it did not come up"
+        yield f"http://127.0.0.1:{port}/api", process.pid
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=120)
+        process.stdout.close()
+
+
+def forked_seconds(pid: int) -> float:
+    """Return the CPU seconds of ended runs that the warm process of a `farm up` has forked."""
+    warm = [child for child in children_of(pid) if b"tasks.warm.server" in Path(f"/proc/{child}/cmdline").read_bytes()]
+    fields = Path(f"/proc/{warm[0]}/stat").read_text().rpartition(")")[2].split()
+    return sum(int(ticks) for ticks in fields[13:15]) / os.sysconf("SC_CLK_TCK")
