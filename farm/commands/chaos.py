@@ -1,6 +1,8 @@
 """`farm chaos`: break a farm of its own on purpose, and show that nothing is lost."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -31,8 +33,6 @@ def chaos(
     from tasks.chaos.monkey import Menu
     from tasks.chaos.run import run_chaos
 
-    for name in ("tasks", "db"):  # every broken call is a warning, and there are thousands
-        logging.getLogger(name).setLevel(logging.ERROR)
     console = Output(as_json)
     under_prefect = bool(server_kills)
     run_kills, late = (kills // 20, restarts // 5) if under_prefect else (0, 0)
@@ -50,10 +50,24 @@ def chaos(
         limit_seconds=limit_seconds,
     )
     command = f"farm chaos --kills {kills} --restarts {restarts} --server-kills {server_kills} --seed {seed}"
-    outcome = run_chaos(menu, command)
+    with quiet("tasks", "db"):  # every broken call is a warning, and there are thousands
+        outcome = run_chaos(menu, command)
     console.show(outcome.board)
     console.result({"score": asdict(outcome.score), "tally": asdict(outcome.tally)})
     if board:
         board.write_text(outcome.board)
     if not outcome.score.clean:
         raise typer.Exit(Exit.RENDER_FAILED)
+
+
+@contextmanager
+def quiet(*names: str) -> Iterator[None]:
+    """Let these loggers speak of errors alone."""
+    before = {name: logging.getLogger(name).level for name in names}
+    for name in names:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)
