@@ -16,6 +16,7 @@ from db.tables import AttemptRow, WorkRow
 LOST = "infrastructure"  # what it counts as when a worker falls silent
 RELEASED = "preempted"  # what costs no retry
 MAX_MESSAGE = 4000
+SEEN_SILENT = "seen_silent"  # fact of a running attempt: when somebody first saw it past its lease
 
 
 def claim(
@@ -107,15 +108,27 @@ def adopt(
 
 
 def expire(session: Session, now: float) -> list[WorkItem]:
-    """End every attempt whose lease has run out, so that its item is seen to wait for a worker; return the items."""
-    query = select(WorkRow).where(WorkRow.state == "running", WorkRow.lease_until <= now).order_by(WorkRow.id)
-    rows = list(session.execute(query.with_for_update(skip_locked=True)).scalars())
-    for row in rows:
-        current = running(session, row)
-        if current:
-            lose(current, LOST, "silent past its lease", now)
-        row.state, row.lease_until = "pending", 0.0
-    return [WorkItem(row.kind, row.key) for row in rows]
+    """End the attempts that are still silent a whole lease after they were first seen past theirs; return the items.
+
+    One look is not enough: after a database was away for longer than a lease every living worker is past its own, and
+    renews it as soon as it is heard.
+    """
+    query = (
+        select(WorkRow, AttemptRow)
+        .join(AttemptRow, (AttemptRow.work_id == WorkRow.id) & (AttemptRow.number == WorkRow.attempt))
+        .where(WorkRow.state == "running", WorkRow.lease_until <= now)
+        .order_by(WorkRow.id)
+    )
+    ended = []
+    for row, attempt in list(session.execute(query.with_for_update(skip_locked=True, of=WorkRow))):
+        seen = float(attempt.facts.get(SEEN_SILENT, 0.0))
+        if seen <= attempt.renewed_at:
+            attempt.facts = {**attempt.facts, SEEN_SILENT: now}
+        elif now - seen >= row.lease_until - attempt.renewed_at:
+            lose(attempt, LOST, "silent past its lease", now)
+            row.state, row.lease_until = "pending", 0.0
+            ended.append(WorkItem(row.kind, row.key))
+    return ended
 
 
 def pass_over(session: Session, item: WorkItem, worker: str, why: str, now: float, failure_class: str = LOST) -> bool:

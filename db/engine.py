@@ -15,6 +15,14 @@ from db.errors import LedgerAway
 HEAD = "0001"  # newest revision; a test compares it with the migrations' own idea
 MIGRATIONS = Path(__file__).with_name("migrations")
 BUSY_SECONDS = 60.0  # SQLite: how long a writer waits for the others; a transaction takes milliseconds
+# A host that vanished without a word is noticed well within a lease, not after the kernel's two hours.
+POSTGRES = {
+    "connect_timeout": 10,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 25_000,  # milliseconds
+}
 MIGRATION_LOCK = 0x6661726D  # "farm": any number, the same in every process
 
 
@@ -44,7 +52,8 @@ def connect(url: str) -> Engine:
     kind = address.get_backend_name()
     if kind == "postgresql":
         # pre-ping: a connection from before a database restart is replaced without anybody noticing
-        return create_engine(address.set(drivername="postgresql+psycopg"), pool_pre_ping=True, pool_size=4)
+        address = address.set(drivername="postgresql+psycopg")
+        return create_engine(address, pool_pre_ping=True, pool_size=4, connect_args=POSTGRES)
     if kind != "sqlite" or not address.database or address.database == ":memory:":
         raise ValueError(f"database {url!r}: use sqlite:////folder/farm.db or postgresql://user@host/name")
     Path(address.database).parent.mkdir(parents=True, exist_ok=True)

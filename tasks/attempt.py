@@ -12,13 +12,14 @@ from pathlib import Path
 from types import FrameType
 
 from db.errors import LeaseLost as NumberIsOld
-from db.errors import LedgerAway, LedgerError
+from db.errors import LedgerError
 from db.ledger import Ledger
 from db.records import Claim, WorkItem
 from tasks.errors import FailureClass, FarmError, LeaseLost, Preempted
 
 log = logging.getLogger(__name__)
 BEATS_PER_LEASE = 3  # two renewals may fail before the lease runs out
+SOON_SECONDS = 5.0  # after one that failed: when the database is back, the living should be heard first
 
 
 @dataclass(frozen=True)
@@ -57,13 +58,18 @@ class Heartbeat:
             raise
 
     def _beat(self) -> None:
-        while not self._closed.wait(self._lease_seconds / BEATS_PER_LEASE):
+        pause = self._lease_seconds / BEATS_PER_LEASE
+        soon = min(pause, SOON_SECONDS)
+        wait = pause
+        while not self._closed.wait(wait):
             try:
                 self.beat()
+                wait = pause
             except NumberIsOld:
                 return
-            except LedgerAway as exc:  # the next beat may get through; until then the lease shortens
+            except Exception as exc:  # noqa: BLE001 - whatever it was, without beats the lease runs out
                 log.warning("lease not renewed", extra={"item": str(self._claim.item), "failure": str(exc)})
+                wait = soon
 
 
 @contextmanager

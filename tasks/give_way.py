@@ -7,6 +7,7 @@ main thread is what we hear.
 """
 
 import contextvars
+import logging
 import math
 import signal
 import threading
@@ -18,6 +19,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TypeVar
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
@@ -76,11 +78,29 @@ def give_way(
             wait([outcome])
         except BaseException:  # the signal, as whoever handles it raises it: Prefect, Ctrl-C, the lines below
             stop.set()
-            wait([outcome] if thread.ident else [], timeout=patience_seconds)
-            if thread.ident and not outcome.done():
-                let_go()
+            if thread.ident and not _ends_within(outcome, patience_seconds):
+                _let_go(let_go)
             raise
     return outcome.result()
+
+
+def _ends_within(outcome: "Future[T]", seconds: float) -> bool:
+    """Say whether the work ends in time; asked again meanwhile (once more by a supervisor, say), it has no less."""
+    deadline = time.monotonic() + seconds
+    while not outcome.done() and (left := deadline - time.monotonic()) > 0:
+        try:
+            wait([outcome], timeout=left if math.isfinite(left) else None)
+        except BaseException:  # noqa: BLE001 - the same signal a second time: the first one is passed on
+            log.warning("asked to stop again, still saving")
+    return outcome.done()
+
+
+def _let_go(let_go: Callable[[], object]) -> None:
+    """Let go, or leave it: the signal has to be passed on, whatever the database says."""
+    try:
+        let_go()
+    except Exception as exc:  # noqa: BLE001 - a lease that nobody renews runs out by itself
+        log.warning("the claim was not released", extra={"failure": str(exc)})
 
 
 class _Asked(BaseException):

@@ -141,9 +141,26 @@ def test_a_silent_attempt_wastes_what_it_did_until_its_last_sign_of_life(ledger,
     clock.seconds += 70
     ledger.renew(first, 100.0)
     clock.seconds += 500
+    assert ledger.expire() == []  # seen past its lease
+    clock.seconds += 100
     assert ledger.expire() == [ITEM] and ledger.expire() == []
     assert ledger.status(ITEM).state == "pending"
     assert [a.wasted_seconds for a in ledger.attempts(ITEM)] == [70.0]
+
+
+def test_workers_that_could_not_renew_while_the_database_was_away_keep_their_claims(ledger, clock) -> None:
+    held = [claim(ledger, f"w{number}", item=WorkItem("segment", f"s{number}")) for number in range(3)]
+    clock.seconds += 1000  # the database was away; a round of reconciling is the first to be heard
+    assert ledger.expire() == []
+    for one in held[:2]:
+        ledger.renew(one, 100.0)
+    clock.seconds += 99
+    assert ledger.expire() == []
+    clock.seconds += 1
+    assert ledger.expire() == [held[2].item]  # silent a lease after it was first missed
+    ledger.renew(held[0], 100.0)
+    clock.seconds += 100
+    assert ledger.expire() == [held[1].item]
 
 
 def test_usage_adds_up_by_episode_shot_and_show(ledger) -> None:

@@ -51,6 +51,37 @@ def test_the_handler_that_was_there_is_there_all_along_and_its_exception_ends_th
     assert seen == [True, True]
 
 
+def test_asked_twice_it_still_saves_and_passes_the_first_request_on(handler):
+    saved = []
+
+    def work(stop):
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.wait(60)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.05)
+        saved.append("step")
+        raise Preempted("saved")
+
+    with pytest.raises(Raised):
+        give_way(work, 60.0, lambda: saved.append("let go"))
+    assert saved == ["step"]
+
+
+def test_a_claim_that_cannot_be_released_does_not_hide_the_signal(handler):
+    hang = threading.Event()
+
+    def work(stop):
+        os.kill(os.getpid(), signal.SIGTERM)
+        hang.wait(60)
+
+    def let_go():
+        raise ConnectionError("the database is away")
+
+    with pytest.raises(Raised):
+        give_way(work, 0.05, let_go)
+    hang.set()
+
+
 def test_work_that_does_not_end_in_time_is_let_go(handler):
     hang, seen = threading.Event(), []
 
