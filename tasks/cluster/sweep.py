@@ -141,7 +141,7 @@ def _stuck(run: RunFact, jobs: list[Object], ground: Ground, now: float, patienc
         diagnosis = None if is_suspended(job) else diagnose(job, pods, events, ground.nodes)
         if diagnosis is None:
             continue
-        waited = now - max([_created(job), *(_changed(pod) for pod in pods)])
+        waited = now - max([_started(job), *(_changed(pod) for pod in pods)])
         if waited < _limit(diagnosis.cause, patience):
             continue
         sentence = f"nothing has run for {waited:.0f} s: {diagnosis}"
@@ -162,6 +162,11 @@ def _name(thing: Object) -> str:
 
 def _created(thing: Object) -> float:
     return when(thing["metadata"].get("creationTimestamp"))
+
+
+def _started(job: Object) -> float:
+    """Return when a Job was last let go: the server sets its start anew each time a queue resumes it."""
+    return max(_created(job), when(job.get("status", {}).get("startTime")))
 
 
 def _changed(pod: Object) -> float:

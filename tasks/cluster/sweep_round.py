@@ -2,11 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from tasks.cluster.api import ClusterError, KubeApi
+from tasks.cluster.api import ClusterError, KubeApi, Object
 from tasks.cluster.diagnosis import finished
 from tasks.cluster.job_template import POOL_LABEL
 from tasks.cluster.sweep import PATIENCE, RUN_LABEL, Ground, Patience, RunFact, Verdict, jobs_by_run, judge
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun
 
 PAGE = 200  # Prefect's own limit for one answer
+LOOK_AGAIN_SECONDS = 30.0  # between two pods of one Job nothing may be there; the round itself has 170 s
 
 
 async def sweep(
@@ -27,25 +29,56 @@ async def sweep(
     apply: bool,
     patience: Patience = PATIENCE,
     now: float | None = None,
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
 ) -> list[Verdict]:
     """Return the verdicts of one round; with `apply`, act on each whose run is still in the state that was judged.
 
-    Nothing is concluded from silence: an error of either side ends the round before anything is touched.
+    Nothing is concluded from silence: an error of either side ends the round, and Jobs of pools that this Prefect does
+    not know are not ours. A Job is stuck when two looks say so: one between an evicted pod and its successor is not.
 
     Raises: ClusterError, httpx.HTTPError.
     """
     paused = await _kubernetes_pools(prefect, pools)
     runs = {run.id: run for run in await _active_runs(prefect, paused)}
-    ground = await asyncio.to_thread(read_ground, api, namespace)
-    living = [job for job in ground.jobs if not finished(job)]  # a finished one, kept for a day, is nobody's orphan
-    for run_id in set(jobs_by_run(living)) - set(runs):
-        known = await _read_run(prefect, run_id)
-        if known is not None:
-            runs[run_id] = known
+
+    async def look(moment: float) -> list[Verdict]:
+        ground = _ours(await asyncio.to_thread(read_ground, api, namespace), frozenset(paused), runs)
+        runs.update(await _named_by(prefect, ground, runs))
+        draining = frozenset(pool for pool, is_paused in paused.items() if is_paused)
+        return judge(ground, runs, moment, patience=patience, paused=draining)
+
     moment = time.time() if now is None else now
-    draining = frozenset(pool for pool, is_paused in paused.items() if is_paused)
-    verdicts = judge(ground, runs, moment, patience=patience, paused=draining)
-    return [v for v in verdicts if not apply or await _act(prefect, api, namespace, v)]
+    verdicts = await look(moment)
+    done = [v for v in verdicts if v.kind != "stuck" and (not apply or await _act(prefect, api, namespace, v))]
+    if stuck := {_identity(v) for v in verdicts if v.kind == "stuck"}:
+        await sleep(LOOK_AGAIN_SECONDS)
+        again = [v for v in await look(moment + LOOK_AGAIN_SECONDS) if _identity(v) in stuck]
+        done += [v for v in again if not apply or await _act(prefect, api, namespace, v)]
+    return sorted(done, key=lambda verdict: verdict.run_id)
+
+
+async def _named_by(prefect: "PrefectClient", ground: Ground, runs: Mapping[str, RunFact]) -> dict[str, RunFact]:
+    """Return the runs that living Jobs name, that Prefect knows, and that are not among `runs`."""
+    living = [job for job in ground.jobs if not finished(job)]  # a finished one, kept for a day, is nobody's orphan
+    asked = {run_id: await _read_run(prefect, run_id) for run_id in set(jobs_by_run(living)) - set(runs)}
+    return {run_id: known for run_id, known in asked.items() if known is not None}
+
+
+def _identity(verdict: Verdict) -> Verdict:
+    """Return what two looks must agree on: everything but the sentence, which counts seconds."""
+    return replace(verdict, sentence="")
+
+
+def _ours(ground: Ground, pools: frozenset[str], runs: Mapping[str, RunFact]) -> Ground:
+    """Return the ground without the Jobs of pools that this Prefect does not know: other farms' own, or all of them
+    when whoever answers is no Prefect.
+    """
+
+    def is_ours(job: Object) -> bool:
+        labels = job["metadata"]["labels"]
+        return labels[POOL_LABEL] in pools or labels[RUN_LABEL] in runs
+
+    return replace(ground, jobs=tuple(job for job in ground.jobs if is_ours(job)))
 
 
 def read_ground(api: KubeApi, namespace: str) -> Ground:

@@ -10,6 +10,7 @@ from tasks.cluster.__main__ import parser
 from tasks.cluster.pool_shape import GPU_POOL
 from tasks.cluster.preflight import OLDEST_MINOR
 from tasks.cluster.sweep import PATIENCE
+from tasks.cluster.sweep_round import LOOK_AGAIN_SECONDS
 
 K8S = Path(__file__).parents[2] / "k8s"
 TEXT = (K8S / "README.md").read_text()
@@ -44,3 +45,4 @@ def test_the_numbers_are_the_codes():
     assert f"after {PATIENCE.hopeless / 60:.0f} minutes the run is Failed" in TEXT
     assert f"Failed after {PATIENCE.pending / 60:.0f} minutes" in TEXT
     assert f"after {PATIENCE.lost / 60:.0f} minutes the run is Crashed" in TEXT
+    assert f"two looks, {LOOK_AGAIN_SECONDS:.0f} s apart" in TEXT

@@ -97,6 +97,12 @@ def test_an_evicted_pod_that_waits_counts_from_its_new_pod():
     assert round_([job("j", "r", age=40_000)], [run("RUNNING", age=39_000)], pods=[waiting], nodes=[node("a")]) == []
 
 
+def test_a_job_that_its_queue_has_just_let_go_counts_from_then():
+    assert round_([job("j", "r", age=9000, started_ago=5)], [run()]) == []
+    (verdict,) = round_([job("j", "r", age=9000, started_ago=1801)], [run()])
+    assert "nothing has run for 1801 s" in verdict.sentence
+
+
 def test_a_pod_held_by_a_dead_node_crashes_its_run():
     held = pod("j", age=9000, phase="Running", gone_ago=301, node="gpu-7")
     (verdict,) = round_([job("j", "r", age=9000)], [run("RUNNING", age=8000)], pods=[held], nodes=[node("a")])

@@ -11,13 +11,14 @@ def stamp(seconds):
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-def job(name, run, *, age=0.0, ended="", ended_ago=0.0, suspend=False, pool="farm-gpu", now=NOW):
+def job(name, run, *, age=0.0, ended="", ended_ago=0.0, started_ago=None, suspend=False, pool="farm-gpu", now=NOW):
     conditions = [{"type": ended, "status": "True", "lastTransitionTime": stamp(now - ended_ago)}] if ended else []
     labels = {"prefect.io/flow-run-id": run, "avatar-farm/pool": pool}
+    started = {"startTime": stamp(now - started_ago)} if started_ago is not None else {}
     return {
         "metadata": {"name": name, "labels": labels, "creationTimestamp": stamp(now - age)},
         "spec": {"suspend": True} if suspend else {},
-        "status": {"conditions": conditions},
+        "status": {"conditions": conditions} | started,
     }
 
 
