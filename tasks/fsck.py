@@ -82,7 +82,14 @@ def _object_fault(store: Store, artifact: Artifact, read_objects: bool) -> str:
 
 def _pointers(store: Store, ledger: Ledger, repair: bool, reopened: set[str]) -> Iterator[Finding]:
     """No pointer is an orphan: it leads to an output, and the ledger has that output as the winner."""
-    pointers = {item_of(stat.key): find_done(store, item_of(stat.key)) for stat in store.list(FOLDER)}
+    pointers: dict[WorkItem, Pointer | None] = {}
+    for stat in store.list(FOLDER):
+        try:
+            item = item_of(stat.key)
+        except ValueError as exc:
+            yield Finding("pointers", stat.key, f"not a pointer of ours: {exc}; find out whose it is and remove it")
+            continue
+        pointers[item] = find_done(store, item)
     winners = ledger.winners()  # after the store: what was published meanwhile is in both
     for item, pointer in pointers.items():
         if pointer is None:

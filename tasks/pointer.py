@@ -11,6 +11,7 @@ from db.records import Behalf, Claim, Record, WorkItem
 from tasks import errors
 from tasks.errors import FarmError, ObjectMissing, PermanentError
 from tasks.store import ObjectRef, Store
+from tasks.store.types import check_key
 
 log = logging.getLogger(__name__)
 FOLDER = "done/"
@@ -60,7 +61,7 @@ def pointer_key(item: WorkItem) -> str:
 def item_of(key: str) -> WorkItem:
     """Return the item whose pointer lies at `key`. Raises: ValueError when it is not a pointer's key."""
     folder, _, name = key.removeprefix(FOLDER).partition("/")
-    return WorkItem(folder, name)
+    return WorkItem(folder, check_key(name))
 
 
 def find_done(store: Store, item: WorkItem, *, verify: bool = False) -> Pointer | None:

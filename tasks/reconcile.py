@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from db.errors import Disagreement
 from db.ledger import Ledger
 from db.records import WorkItem
-from tasks.pointer import FOLDER, adopt, find_done, item_of
+from tasks.pointer import FOLDER, adopt, find_done, is_sound, item_of
 from tasks.store import Store
 
 log = logging.getLogger(__name__)
@@ -14,11 +14,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Reconciled:
-    """What was put right: winners written down, items whose worker fell silent, items that only fsck can settle."""
+    """What was put right: winners written down, items whose worker fell silent, and what only fsck can settle.
+
+    `unsettled` names items, and keys under done/ that are no item's.
+    """
 
     adopted: tuple[WorkItem, ...]
     expired: tuple[WorkItem, ...]
-    unsettled: tuple[WorkItem, ...]
+    unsettled: tuple[str, ...]
 
 
 def reconcile(store: Store, ledger: Ledger) -> Reconciled:
@@ -30,16 +33,31 @@ def reconcile(store: Store, ledger: Ledger) -> Reconciled:
     known = ledger.winners()
     adopted, unsettled = [], []
     for stat in store.list(FOLDER):
-        item = item_of(stat.key)
+        try:
+            item = item_of(stat.key)
+        except ValueError as exc:  # somebody else's object must not keep the others from being looked after
+            log.warning("not a pointer of ours", extra={"key": stat.key, "failure": str(exc)})
+            unsettled.append(stat.key)
+            continue
         if item in known:
             continue
-        pointer = find_done(store, item)
-        try:
-            if pointer is None:
-                unsettled.append(item)
-            elif adopt(store, ledger, pointer):
-                adopted.append(item)
-                log.info("winner adopted", extra={"item": str(item), "attempt": pointer.attempt})
-        except Disagreement:  # published, otherwise, while we were looking
-            unsettled.append(item)
+        news = _adopt(store, ledger, item)
+        if news is None:
+            unsettled.append(str(item))
+        elif news:
+            adopted.append(item)
     return Reconciled(tuple(adopted), tuple(ledger.expire()), tuple(unsettled))
+
+
+def _adopt(store: Store, ledger: Ledger, item: WorkItem) -> bool | None:
+    """Write a winner down; False when the ledger knows it by now, None when only fsck can settle it."""
+    pointer = find_done(store, item)
+    if pointer is None or not is_sound(store, pointer.record, verify=True):
+        return None
+    try:
+        adopted = adopt(store, ledger, pointer)
+    except (Disagreement, ValueError):  # published, otherwise, while we were looking; or a record that is none
+        return None
+    if adopted:
+        log.info("winner adopted", extra={"item": str(item), "attempt": pointer.attempt})
+    return adopted

@@ -116,6 +116,17 @@ def test_a_pointer_that_is_gone_or_leads_nowhere_is_rendered_anew(publisher) -> 
     assert not publisher.store.exists(pointer_key(WorkItem("film", "ghost")))
 
 
+@pytest.mark.parametrize("key", ["done/preview/abc", "done/stray.txt"])
+def test_an_object_of_somebody_else_among_the_pointers_is_reported_and_left_alone(publisher, key: str) -> None:
+    store, ledger, foreign = publisher.store, publisher.ledger, ("pointers", key)
+    store.put_once(key, b"of another program")
+    ledger.reopen(SHOTS[0], "test", "to see that the rest is still looked after")
+    assert found(store, ledger) == found(store, ledger, repair=True) == {foreign, ("pointers", str(SHOTS[0]))}
+    (finding,) = audit(store, ledger, repair=True)
+    assert not finding.repaired and "find out whose it is" in finding.message
+    assert store.get(key) == b"of another program"
+
+
 def test_a_film_made_of_parts_that_have_lost_is_stitched_again(publisher) -> None:
     """A segment came out different the second time: the shot that holds the first is stale, and then the film."""
     publisher.store.delete(find_done(publisher.store, SEGMENTS[0]).object.key)
