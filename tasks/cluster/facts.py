@@ -65,7 +65,7 @@ def read_facts(api: KubeApi, render: str, permissions: Iterable[Permission]) -> 
     """
     version = api.request("GET", "/version")
     groups = frozenset(group["name"] for group in api.request("GET", "/apis").get("groups", []))
-    rights = list(permissions)
+    answers = {right: _allowed(api, right) for right in permissions}
     reader, inside = _Reader(api), f"/api/v1/namespaces/{render}"
     found = ClusterFacts(
         minor=int("".join(digit for digit in str(version["minor"]) if digit.isdigit())),
@@ -79,8 +79,9 @@ def read_facts(api: KubeApi, render: str, permissions: Iterable[Permission]) -> 
         quotas=reader.things(f"{inside}/resourcequotas"),
         keys={name: _keys(api, render, name) for name in WANTED_KEYS},
         queues=_queues(reader, render) if KUEUE_GROUP in groups else frozenset(),
-        denied=tuple(right for right in rights if not _allowed(api, right)),
-        asked=len(rights),
+        denied=tuple(right for right, allowed in answers.items() if allowed is False),
+        unasked=frozenset(right.who for right, allowed in answers.items() if allowed is None),
+        asked=sum(allowed is not None for allowed in answers.values()),
     )
     return replace(found, unread=frozenset(reader.unread))
 
@@ -102,8 +103,11 @@ def _keys(api: KubeApi, render: str, name: str) -> frozenset[str]:
     return frozenset((found or {}).get("data", {}))
 
 
-def _allowed(api: KubeApi, permission: Permission) -> bool:
-    """Ask the server: for oneself by a SelfSubjectAccessReview, for a service account by a SubjectAccessReview."""
+def _allowed(api: KubeApi, permission: Permission) -> bool | None:
+    """Ask the server: for oneself by a SelfSubjectAccessReview, for a service account by a SubjectAccessReview.
+
+    Return None where this person may not ask about others, as most who are no administrators may not.
+    """
     plain, _, subresource = permission.resource.partition("/")
     resource, _, group = plain.partition(".")
     attributes = {
@@ -118,5 +122,10 @@ def _allowed(api: KubeApi, permission: Permission) -> bool:
     if permission.who:
         spec |= {"user": permission.who, "groups": ["system:serviceaccounts", "system:authenticated"]}
     body = {"apiVersion": "authorization.k8s.io/v1", "kind": kind, "metadata": {}, "spec": spec}
-    answer = api.request("POST", f"/apis/authorization.k8s.io/v1/{kind.lower()}s", body=body)
+    try:
+        answer = api.request("POST", f"/apis/authorization.k8s.io/v1/{kind.lower()}s", body=body)
+    except ClusterError as exc:
+        if exc.status == 403 and permission.who:
+            return None
+        raise
     return bool(answer.get("status", {}).get("allowed"))

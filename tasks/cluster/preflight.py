@@ -50,7 +50,8 @@ class ClusterFacts:
     keys: dict[str, frozenset[str]] = field(default_factory=dict)  # "secret/farm-runtime" -> its keys
     queues: frozenset[str] = frozenset()
     denied: tuple[Permission, ...] = ()
-    asked: int = 0  # how many permissions were looked up
+    unasked: frozenset[str] = frozenset()  # service accounts about whose rights this person may not ask
+    asked: int = 0  # how many permissions the server answered for
     unread: frozenset[str] = frozenset()  # collections that this person may not list: nothing is concluded from them
 
 
@@ -156,8 +157,11 @@ def _permissions(facts: ClusterFacts) -> Iterator[Finding]:
     for permission in facts.denied:
         level: Level = "error" if permission.who else "warning"
         yield Finding(level, "permissions", f"denied to {permission}", APPLY if permission.who else ASK)
+    for who in sorted(facts.unasked):
+        yield Finding("warning", "permissions", f"the rights of {who} may not be asked by you: not judged", ASK)
     if not facts.denied:
-        yield Finding("ok", "permissions", f"{facts.asked} rights of worker, sweeper and yourself are granted")
+        whose = "yourself" if facts.unasked else "worker, sweeper and yourself"
+        yield Finding("ok", "permissions", f"{facts.asked} rights of {whose} are granted")
 
 
 def _capacity(facts: ClusterFacts, shape: PoolShape) -> Iterator[Finding]:

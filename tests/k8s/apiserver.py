@@ -150,6 +150,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _post(self, state, path, _query, body):
         if path.endswith("accessreviews"):
+            if ("nobody", "create", path.rpartition("/")[2]) in state.denied:
+                return 403, f"{path.rpartition('/')[2]} is forbidden"
             asked = body["spec"]["resourceAttributes"]
             key = (body["spec"].get("user", ""), asked["verb"], asked["resource"])
             return 201, {"status": {"allowed": key not in state.denied}}

@@ -130,6 +130,16 @@ def test_what_may_not_be_read_is_said_and_nothing_is_concluded_from_it(apiserver
     assert not any(f.subject == "farm-gpu" or "avatar-farm-render missing" in f.sentence for f in found)
 
 
+def test_rights_of_others_that_may_not_be_asked_are_said_and_not_judged(apiserver, api):
+    apiserver.denied.add(("nobody", "create", "subjectaccessreviews"))
+    apiserver.put("/api/v1/nodes", node("gpu-1"))
+    found = check_cluster(api)
+    unasked = [(f.level, f.sentence.split()[3].rpartition(":")[2]) for f in found if "may not be asked" in f.sentence]
+    assert unasked == [("warning", "farm-sweeper"), ("warning", "farm-worker")]
+    assert any("2 rights of yourself are granted" in f.sentence for f in found)
+    assert any(f.subject == "farm-gpu" and f.level == "ok" for f in found)  # and everything else is judged all the same
+
+
 def test_every_fault_has_a_way_out():
     worst = ClusterFacts(minor=1, nodes=(node("cpu", gpus=0),), denied=tuple(needed_permissions(NAMESPACE)[:1]))
     for facts in (worst, replace(GOOD, claims=()), replace(GOOD, nodes=(), unread=frozenset({"nodes"}))):
