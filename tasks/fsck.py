@@ -19,6 +19,7 @@ from tasks.store import Store
 log = logging.getLogger(__name__)
 ANCHOR = "audit/anchor"
 ACTOR = "fsck"
+BY_HAND = "no work item makes it, so it is left as it is: remove what is damaged of it and put it there again"
 LEFTOVER_SECONDS = 24 * 3600.0  # no upload lasts a day: what is unfinished for longer belongs to a killed worker
 
 
@@ -52,19 +53,27 @@ def audit(store: Store, ledger: Ledger, repair: bool, *, read_objects: bool = Tr
 
 def _objects(store: Store, ledger: Ledger, repair: bool, read_objects: bool) -> Iterator[Finding]:
     """Every row's object exists with its digest."""
+    unmade: dict[Artifact, str] = {}
     for artifact in ledger.stored_artifacts():
         wrong = _object_fault(store, artifact, read_objects)
+        if wrong:  # looked at again: it may have been a bad read, and deleting cannot be taken back
+            wrong = _object_fault(store, artifact, read_objects)
         if not wrong:
             continue
         makers = ledger.items_touching(artifact.sha256)
+        if not makers:
+            unmade[artifact] = wrong
+            continue
         if repair:
             store.delete(artifact.object_key)  # or a new rendering would take the damaged one for its own
         for maker in makers:
             if repair:
                 _open_again(store, ledger, maker, wrong)
             yield Finding("objects", str(maker), wrong, repair)
-        if not makers:
-            yield Finding("objects", artifact.object_key, f"{wrong}; it is an input: put it there again", False)
+    needed = set(ledger.stored_artifacts()) if unmade else set()  # without outputs that were rendered anew meanwhile
+    for artifact in unmade:
+        if artifact in needed and not ledger.items_touching(artifact.sha256):
+            yield Finding("objects", artifact.object_key, f"{unmade[artifact]}; {BY_HAND}")
 
 
 def _object_fault(store: Store, artifact: Artifact, read_objects: bool) -> str:

@@ -3,7 +3,10 @@
 import json
 import os
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from io import BytesIO
+from typing import Any
 
 import pytest
 from small_episode import FILM, SEGMENTS, SHOTS, publish_episode
@@ -15,6 +18,25 @@ from tasks.fsck import ANCHOR, audit, read_anchor
 from tasks.pointer import find_done, pointer_key
 from tasks.publish import Publisher
 from tasks.store import Store
+
+
+class Meanwhile:
+    """A store at which something happens when one verb is first called for a key; it may answer in its place."""
+
+    def __init__(self, store: Store, verb: str, key: str, action: Callable[[], Any]) -> None:
+        self.store, self.verb, self.key, self.action, self.happened = store, verb, key, action, False
+
+    def __getattr__(self, verb: str) -> Any:
+        ask = getattr(self.store, verb)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            answer = None
+            if (verb, args[:1]) == (self.verb, (self.key,)) and not self.happened:
+                self.happened, answer = True, self.action()
+            return ask(*args, **kwargs) if answer is None else answer
+
+        return call
+
 
 # What the store does is the same on S3 (its own tests, and those of publishing); what differs here is the SQL.
 pytestmark = pytest.mark.parametrize("farm", ["file and sqlite", "file and postgresql"], indirect=True)
@@ -88,6 +110,25 @@ def test_an_input_that_is_gone_is_for_people_to_bring_back(publisher) -> None:
     (finding,) = audit(publisher.store, publisher.ledger, repair=True)
     assert (finding.rule, finding.subject, finding.repaired) == ("objects", stem.object_key, False)
     assert "put it there again" in finding.message
+
+
+def test_an_input_that_is_damaged_is_never_deleted(publisher) -> None:
+    stem = next(a for a in publisher.ledger.stored_artifacts() if a.kind == "stem")
+    damaged = b"?" * stem.size
+    publisher.store.write_pointer(stem.object_key, damaged)
+    (finding,) = audit(publisher.store, publisher.ledger, repair=True)
+    assert (finding.rule, finding.subject, finding.repaired) == ("objects", stem.object_key, False)
+    assert "its bytes have another digest" in finding.message and "put it there again" in finding.message
+    with publisher.store.open_range(stem.object_key) as file:
+        assert file.read() == damaged
+
+
+def test_an_object_that_only_arrived_damaged_is_no_finding(publisher) -> None:
+    winner = find_done(publisher.store, SHOTS[0])
+    for ref in (winner.object,):
+        flaky = Meanwhile(publisher.store, "open_range", ref.key, lambda ref=ref: BytesIO(b"?" * ref.size))
+        assert audit(flaky, publisher.ledger, repair=True) == [] and flaky.happened
+    assert find_done(publisher.store, SHOTS[0], verify=True) == winner
 
 
 def test_a_winner_that_the_ledger_lost_is_adopted(publisher) -> None:
