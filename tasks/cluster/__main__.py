@@ -46,9 +46,9 @@ def _sweep(given: argparse.Namespace) -> int:
 
 def _drain(given: argparse.Namespace) -> int:
     api = connect(given.context, given.kubeconfig)
-    nodes = nodes_of(list(api.list("/api/v1/nodes", labels=given.nodes)))
+    nodes = nodes_of(api, given.pool, given.nodes)
     asyncio.run(_pause(given.pool, paused=True))
-    print(f"paused {given.pool}; cordoned {', '.join(cordon(api, nodes)) or 'nothing new'}")
+    print(f"paused {given.pool}; cordoned {', '.join(cordon(api, given.pool, nodes)) or 'nothing new'}")
     wait, evicting = given.wait_seconds, given.evict
     left = wait_until_empty(api, given.namespace, given.pool, nodes, wait_seconds=wait, evicting=evicting)
     print(f"still running: {', '.join(left)}" if left else f"{len(nodes)} nodes are empty")
@@ -56,7 +56,7 @@ def _drain(given: argparse.Namespace) -> int:
 
 
 def _undrain(given: argparse.Namespace) -> int:
-    print(f"opened {', '.join(uncordon(connect(given.context, given.kubeconfig))) or 'nothing'}")
+    print(f"opened {', '.join(uncordon(connect(given.context, given.kubeconfig), given.pool)) or 'nothing'}")
     asyncio.run(_pause(given.pool, paused=False))
     return 0
 
@@ -124,8 +124,8 @@ def parser() -> argparse.ArgumentParser:
     check = command("preflight", _preflight, "Say whether this cluster can render.")
     sweeping = command("sweep", _sweep, "Find, and with --apply put right, orphaned Jobs and stuck or lost runs.")
     sweeping.add_argument("--apply", action="store_true")
-    draining = command("drain", _drain, "Pause the pool, cordon the GPU nodes, wait until they are empty.", pool=True)
-    draining.add_argument("--nodes", default="", help="label selector; default: every node with GPUs")
+    draining = command("drain", _drain, "Pause the pool, cordon its nodes, wait until they are empty.", pool=True)
+    draining.add_argument("--nodes", default="", help="label selector; a GPU pool's default: every node with GPUs")
     draining.add_argument("--evict", action="store_true", help="have pods save their step and go, instead of waiting")
     draining.add_argument("--wait-seconds", type=float, default=3600.0)
     command("undrain", _undrain, "Open the nodes that a drain closed and resume the pool.", pool=True)

@@ -1,7 +1,8 @@
-"""Empty the GPU nodes without losing a step, and open them again.
+"""Empty a pool's nodes without losing a step, and open them again.
 
 Draining pauses the work pool (nothing new starts), cordons the nodes (nothing comes back to them) and, on request,
-evicts what runs: each pod saves its step and its Job waits for a node. Nodes cordoned by others stay cordoned.
+evicts what runs: each pod saves its step and its Job waits for a node. Nodes cordoned by others stay cordoned, and a
+node that two pools drain is opened with the second.
 """
 
 import time
@@ -10,43 +11,72 @@ from typing import Any
 
 from tasks.cluster.api import MERGE_PATCH, ClusterError, KubeApi
 from tasks.cluster.job_template import GPU_RESOURCE, POOL_LABEL
+from tasks.cluster.pool_shape import CPU_POOL, GPU_POOL
+from tasks.errors import ConfigError
 
 Object = dict[str, Any]
-DRAINED = "avatar-farm/drained"  # annotation: cordoned by us
+DRAINED = "avatar-farm/drained"  # annotation: cordoned by us, for these pools, with commas between
 POLL_SECONDS = 5.0
 
 
-def nodes_of(nodes: list[Object], resource: str = GPU_RESOURCE) -> list[str]:
-    """Return the names of the nodes that have a resource, sorted."""
-    return sorted(
-        str(node["metadata"]["name"])
-        for node in nodes
-        if str(node.get("status", {}).get("allocatable", {}).get(resource, "0")) != "0"
-    )
+def nodes_of(api: KubeApi, pool: str, selector: str = "") -> list[str]:
+    """Return the names of the nodes that a drain of the pool means, sorted: the selected ones, else all with GPUs.
+
+    A node whose device plugin is gone has GPUs still: its capacity says so. Raises: ClusterError; ConfigError when
+    there is none, or the pool's pods may stand on any node.
+    """
+    gpus = {shape.pool: shape.gpus for shape in (CPU_POOL, GPU_POOL)}
+    if not selector and not gpus.get(pool):
+        raise ConfigError(f"pool {pool}: its pods may stand on any node; name those to drain with --nodes SELECTOR")
+    nodes = list(api.list("/api/v1/nodes", labels=selector))
+    if not selector:
+        nodes = [node for node in nodes if _has(node, GPU_RESOURCE)]
+    if not nodes:
+        what = f"matches {selector!r}" if selector else f"has {GPU_RESOURCE}"
+        raise ConfigError(f"pool {pool}: no node {what}; name those to drain with --nodes SELECTOR")
+    return sorted(str(node["metadata"]["name"]) for node in nodes)
 
 
-def cordon(api: KubeApi, names: list[str]) -> list[str]:
-    """Close nodes for new pods; return those that were open."""
+def _has(node: Object, resource: str) -> bool:
+    status = node.get("status", {})
+    return any(str(status.get(amounts, {}).get(resource, "0")) != "0" for amounts in ("allocatable", "capacity"))
+
+
+def cordon(api: KubeApi, pool: str, names: list[str]) -> list[str]:
+    """Close nodes for new pods in the pool's name; return those that were open."""
     closed = []
     for name in names:
         node = api.get(f"/api/v1/nodes/{name}")
-        if node is None or node["spec"].get("unschedulable"):
+        if node is None:
             continue
-        body = {"metadata": {"annotations": {DRAINED: "true"}}, "spec": {"unschedulable": True}}
-        api.request("PATCH", f"/api/v1/nodes/{name}", body=body, patch=MERGE_PATCH)
-        closed.append(name)
+        is_open, pools = not node["spec"].get("unschedulable"), _drained_for(node)
+        if is_open or (pools and pool not in pools):
+            _mark(api, name, [pool] if is_open else [*pools, pool])
+        closed += [name] if is_open else []
     return closed
 
 
-def uncordon(api: KubeApi) -> list[str]:
-    """Open again every node that a drain of ours has closed; return their names."""
+def uncordon(api: KubeApi, pool: str) -> list[str]:
+    """Open every node that our drains have closed for this pool and no other; return their names."""
     opened = []
     for node in api.list("/api/v1/nodes"):
-        if DRAINED in node["metadata"].get("annotations", {}):
-            body = {"metadata": {"annotations": {DRAINED: None}}, "spec": {"unschedulable": None}}
-            api.request("PATCH", f"/api/v1/nodes/{node['metadata']['name']}", body=body, patch=MERGE_PATCH)
-            opened.append(str(node["metadata"]["name"]))
+        pools, name = _drained_for(node), str(node["metadata"]["name"])
+        if pool in pools:
+            left = [other for other in pools if other != pool]
+            _mark(api, name, left)
+            opened += [] if left else [name]
     return sorted(opened)
+
+
+def _drained_for(node: Object) -> list[str]:
+    text = node["metadata"].get("annotations", {}).get(DRAINED, "")
+    return str(text).split(",") if text else []
+
+
+def _mark(api: KubeApi, name: str, pools: list[str]) -> None:
+    annotations = {DRAINED: ",".join(pools) or None}
+    body = {"metadata": {"annotations": annotations}, "spec": {"unschedulable": bool(pools) or None}}
+    api.request("PATCH", f"/api/v1/nodes/{name}", body=body, patch=MERGE_PATCH)
 
 
 def running_pods(api: KubeApi, namespace: str, pool: str, nodes: list[str]) -> Iterator[str]:

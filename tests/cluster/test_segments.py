@@ -167,13 +167,13 @@ def test_draining_empties_the_node_and_undraining_brings_the_segment_back(ground
     ground.set_state(run, Running())
     ground.prefect(lambda client: pause_pool(client, ground.pool, True))
     try:
-        assert cordon(ground.api, [node.name]) == [node.name]
+        assert cordon(ground.api, ground.pool, [node.name]) == [node.name]
         assert evict(ground.api, ground.namespace, pod["metadata"]["name"])
         holders = (ground.api, ground.namespace, ground.pool, [node.name])
         ground.wait("the empty node", lambda: not list(running_pods(*holders)))
         ground.wait("the scheduler's word", lambda: _unscheduled(ground.pods(run)))
         assert of_run(ground.sweep(), run) == []  # the pool is paused: waiting is right
-        assert node.name in uncordon(ground.api)
+        assert uncordon(ground.api, ground.pool) == [node.name]
         ground.running_pod(run, other_than=pod["metadata"]["uid"])
         assert len(ground.jobs(run)) == 1
     finally:

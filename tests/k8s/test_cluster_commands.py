@@ -75,6 +75,8 @@ def test_the_commands_work_end_to_end_with_a_kubeconfig(prefect_url, command, ap
     code, text = command("undrain", kubeconfig=kubeconfig)
     assert (code, text) == (0, "opened gpu-1, gpu-2")
     assert not paused()
+    code, text = command("drain", "farm-cpu", kubeconfig=kubeconfig)
+    assert code == 1 and "name those to drain with --nodes" in text
     assert {token for _, _, token in apiserver.requests} == {"Bearer secret-token"}
 
 

@@ -5,6 +5,7 @@ from things import NAMESPACE, node, pod
 
 from tasks.cluster.api import ClusterError
 from tasks.cluster.drain import cordon, nodes_of, uncordon, wait_until_empty
+from tasks.errors import ConfigError
 
 PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
 
@@ -25,14 +26,46 @@ def closed(server):
 
 
 def test_only_nodes_with_gpus_are_cordoned_and_only_ours_are_opened_again(cluster, api):
-    nodes = nodes_of(list(api.list("/api/v1/nodes")))
+    nodes = nodes_of(api, "farm-gpu")
     assert nodes == ["gpu-1", "gpu-2", "gpu-3"]
-    assert cordon(api, nodes) == ["gpu-1", "gpu-3"]
-    assert cordon(api, nodes) == []
+    assert cordon(api, "farm-gpu", nodes) == ["gpu-1", "gpu-3"]
+    assert cordon(api, "farm-gpu", nodes) == []
     assert closed(cluster) == ["gpu-1", "gpu-2", "gpu-3"]
-    assert uncordon(api) == ["gpu-1", "gpu-3"]
-    assert uncordon(api) == []
+    assert uncordon(api, "farm-gpu") == ["gpu-1", "gpu-3"]
+    assert uncordon(api, "farm-gpu") == []
     assert closed(cluster) == ["gpu-2"]
+
+
+def test_nodes_that_are_named_are_drained_whatever_they_have_left(cluster, api):
+    broken = node("gpu-4", gpus=0)
+    broken["status"]["allocatable"]["nvidia.com/gpu"] = "0"
+    broken["metadata"]["labels"]["rack"] = "b"
+    cluster.put("/api/v1/nodes", broken)
+    assert nodes_of(api, "farm-gpu", "rack=b") == ["gpu-4"]
+    assert nodes_of(api, "farm-cpu", "rack=b") == ["gpu-4"]
+    assert "gpu-4" not in nodes_of(api, "farm-gpu")
+    broken["status"]["capacity"] = {"nvidia.com/gpu": "8"}  # it has them; their driver is down
+    assert "gpu-4" in nodes_of(api, "farm-gpu")
+
+
+def test_a_pool_without_gpus_must_have_its_nodes_named_and_some_must_match(cluster, api):
+    with pytest.raises(ConfigError, match="pool farm-cpu: its pods may stand on any node; name those to drain"):
+        nodes_of(api, "farm-cpu")
+    with pytest.raises(ConfigError, match="no node matches 'rack=none'"):
+        nodes_of(api, "farm-gpu", "rack=none")
+    for name in ("gpu-1", "gpu-2", "gpu-3"):
+        cluster.delete("/api/v1/nodes", name)
+    with pytest.raises(ConfigError, match=r"no node has nvidia\.com/gpu"):
+        nodes_of(api, "farm-gpu")
+
+
+def test_a_node_that_two_pools_drain_is_opened_with_the_second(cluster, api):
+    assert cordon(api, "farm-gpu", ["gpu-1", "gpu-3"]) == ["gpu-1", "gpu-3"]
+    assert cordon(api, "farm-cpu", ["gpu-1", "gpu-2", "cpu-1"]) == ["cpu-1"]
+    assert uncordon(api, "farm-gpu") == ["gpu-3"]
+    assert closed(cluster) == ["cpu-1", "gpu-1", "gpu-2"]
+    assert uncordon(api, "farm-cpu") == ["cpu-1", "gpu-1"]
+    assert closed(cluster) == ["gpu-2"]  # cordoned by somebody else before
 
 
 def test_waiting_ends_when_the_pods_have_finished(cluster, api):
