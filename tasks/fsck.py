@@ -6,8 +6,9 @@ opened again, so that the farm renders it anew. It may run while the farm works:
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from db.invariants import Breach
 from db.ledger import Ledger
@@ -16,6 +17,7 @@ from tasks.errors import ObjectMissing
 from tasks.pointer import FOLDER, Pointer, adopt, find_done, item_of, pointer_key, stored_digest
 from tasks.store import Store
 
+Winner = tuple[str, str]  # its token and digest, as Ledger.winners gives them
 log = logging.getLogger(__name__)
 ANCHOR = "audit/anchor"
 ACTOR = "fsck"
@@ -39,12 +41,11 @@ def audit(store: Store, ledger: Ledger, repair: bool, *, read_objects: bool = Tr
     `read_objects` compares every object's digest, which reads the whole store once; without it sizes are compared.
     Raises: StoreError, db.errors.LedgerAway.
     """
-    # Taken before the store is listed: what is published while we look must not be seen in the ledger alone.
     known = ledger.winners()
     findings = list(_objects(store, ledger, repair, read_objects))
     reopened = {finding.subject for finding in findings}
-    findings += _pointers(store, ledger, repair, reopened)
-    findings += _rows(store, ledger, repair, {item: known[item] for item in known if str(item) not in reopened})
+    findings += _pointers(store, ledger, repair, known, reopened)
+    findings += _rows(store, ledger, repair, [item for item in known if str(item) not in reopened])
     findings += _inside(store, ledger, repair)
     if repair:
         store.sweep(LEFTOVER_SECONDS)
@@ -89,32 +90,45 @@ def _object_fault(store: Store, artifact: Artifact, read_objects: bool) -> str:
     return ""
 
 
-def _pointers(store: Store, ledger: Ledger, repair: bool, reopened: set[str]) -> Iterator[Finding]:
-    """No pointer is an orphan: it leads to an output, and the ledger has that output as the winner."""
-    pointers: dict[WorkItem, Pointer | None] = {}
+def _pointers(
+    store: Store, ledger: Ledger, repair: bool, known: dict[WorkItem, Winner], reopened: set[str]
+) -> Iterator[Finding]:
+    """No pointer is an orphan: it leads to an output, and the ledger has that output as the winner.
+
+    Takes out of `known` what has one.
+    """
     for stat in store.list(FOLDER):
         try:
             item = item_of(stat.key)
         except ValueError as exc:
             yield Finding("pointers", stat.key, f"not a pointer of ours: {exc}; find out whose it is and remove it")
             continue
-        pointers[item] = find_done(store, item)
-    winners = ledger.winners()  # after the store: what was published meanwhile is in both
-    for item, pointer in pointers.items():
-        if pointer is None:
-            if store.exists(pointer_key(item)) and str(item) not in reopened:
-                if repair:
-                    _open_again(store, ledger, item, "its pointer leads nowhere")
-                yield Finding("pointers", str(item), "its pointer leads nowhere", repair)
+        pointer, fault = _look(store, item, partial(known.pop, item, None))
+        if fault:  # `known` was read minutes ago: all is read again, right before anything is repaired
+            pointer, fault = _look(store, item, partial(_winner, ledger, item))
+        if not fault or (pointer is None and str(item) in reopened):
             continue
-        fault = _winner_fault(winners.get(item), pointer)
-        if fault:
-            if repair:
-                _follow(store, ledger, pointer, fault)
-            yield Finding("pointers", str(item), fault, repair)
+        if repair and pointer:
+            _follow(store, ledger, pointer, fault)
+        elif repair:
+            _open_again(store, ledger, item, fault)
+        yield Finding("pointers", str(item), fault, repair)
 
 
-def _winner_fault(winner: tuple[str, str] | None, pointer: Pointer) -> str:
+def _look(store: Store, item: WorkItem, winner: Callable[[], Winner | None]) -> tuple[Pointer | None, str]:
+    """Return the item's pointer, if it leads to something, and what is wrong with it."""
+    pointer = find_done(store, item)
+    if pointer is None:
+        return None, "its pointer leads nowhere" if store.exists(pointer_key(item)) else ""
+    return pointer, _winner_fault(winner(), pointer)  # in this order: what is published meanwhile is in both
+
+
+def _winner(ledger: Ledger, item: WorkItem) -> Winner | None:
+    status = ledger.status(item)
+    return ledger.winners().get(item) if status and status.state == "done" else None
+
+
+def _winner_fault(winner: Winner | None, pointer: Pointer) -> str:
     if winner is None:
         return "published, but the ledger does not know"
     token, sha256 = winner
@@ -125,13 +139,14 @@ def _winner_fault(winner: tuple[str, str] | None, pointer: Pointer) -> str:
     return ""
 
 
-def _rows(store: Store, ledger: Ledger, repair: bool, known: dict[WorkItem, tuple[str, str]]) -> Iterator[Finding]:
+def _rows(store: Store, ledger: Ledger, repair: bool, unseen: Iterable[WorkItem]) -> Iterator[Finding]:
     """Everything that is done has a pointer."""
-    for item in known:
-        if not store.exists(pointer_key(item)):
-            if repair:
-                _open_again(store, ledger, item, "it has no pointer in the store")
-            yield Finding("pointers", str(item), "done in the ledger, but the store has no pointer to it", repair)
+    for item in unseen:
+        if _winner(ledger, item) is None or store.exists(pointer_key(item)):  # changed since we began to look
+            continue
+        if repair:
+            ledger.reopen(item, ACTOR, "it has no pointer in the store")
+        yield Finding("pointers", str(item), "done in the ledger, but the store has no pointer to it", repair)
 
 
 def _inside(store: Store, ledger: Ledger, repair: bool) -> Iterator[Finding]:
@@ -177,6 +192,7 @@ def _follow(store: Store, ledger: Ledger, pointer: Pointer, why: str) -> None:
 
 
 def _open_again(store: Store, ledger: Ledger, item: WorkItem, why: str) -> None:
-    """Have the item rendered anew."""
+    """Have the item rendered anew; one that the ledger has never heard of only loses its pointer."""
     store.delete(pointer_key(item))
-    ledger.reopen(item, ACTOR, why)
+    if ledger.status(item):
+        ledger.reopen(item, ACTOR, why)

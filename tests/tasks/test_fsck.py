@@ -15,7 +15,7 @@ from sqlalchemy import text
 from db.ledger import Ledger
 from db.records import WorkItem
 from tasks.fsck import ANCHOR, audit, read_anchor
-from tasks.pointer import find_done, pointer_key
+from tasks.pointer import FOLDER, find_done, pointer_key
 from tasks.publish import Publisher
 from tasks.store import Store
 
@@ -146,6 +146,31 @@ def test_a_ledger_that_knows_another_winner_follows_the_store(publisher) -> None
     audit(publisher.store, publisher.ledger, repair=True)
     assert publisher.ledger.status(SHOTS[0]).sha256 == find_done(publisher.store, SHOTS[0]).object.sha256
     assert found(publisher.store, publisher.ledger) == set()
+
+
+@pytest.mark.parametrize("verb", ["get", "exists"])
+def test_a_winner_published_while_fsck_looks_is_left_alone(publisher, verb: str) -> None:
+    """Its output was lost; another worker renders it anew, between two of our looks."""
+    store, ledger, key = publisher.store, publisher.ledger, pointer_key(SHOTS[0])
+    store.delete(find_done(store, SHOTS[0]).object.key)
+    ledger.reopen(SHOTS[0], "test", "its output is not in the store")
+    quick = Meanwhile(store, verb, key, lambda: publish_episode(replace(publisher, worker="w2")))
+    assert audit(quick, ledger, repair=True) == [] and quick.happened
+    assert find_done(store, SHOTS[0]) and ledger.status(SHOTS[0]).state == "done"
+    assert [entry.action for entry in ledger.audit_trail(str(SHOTS[0]))] == ["published", "reopened", "published"]
+
+
+def test_a_winner_published_again_after_the_ledger_was_read_is_left_alone(publisher) -> None:
+    store, ledger, other = publisher.store, publisher.ledger, replace(publisher, worker="w2")
+
+    def render_another() -> None:
+        store.delete(pointer_key(SEGMENTS[2]))
+        ledger.reopen(SEGMENTS[2], "test", "somebody wants it anew")
+        publish_episode(other, voice="of another machine")
+
+    quick = Meanwhile(store, "list", FOLDER, render_another)
+    assert {f.rule for f in audit(quick, ledger, repair=True)} == {"parts are winners"} and quick.happened
+    assert (find_done(store, SEGMENTS[2]).worker, ledger.status(SEGMENTS[2]).worker) == ("w2", "w2")
 
 
 def test_a_pointer_that_is_gone_or_leads_nowhere_is_rendered_anew(publisher) -> None:
