@@ -7,7 +7,6 @@ from pathlib import Path
 import kubernetes_validate
 import pytest
 from kustomize import build, build_with_kubectl, by_identity, has_kubectl, pod_specs
-from reach import Host, Pod, allowed
 
 from tasks.cluster.job_template import POOL_LABEL, USER_ID, write_templates
 from tasks.cluster.pool_shape import CPU_POOL, GPU_POOL
@@ -177,73 +176,6 @@ def test_the_roles_grant_what_is_used_and_nothing_else(overlay):
 
 def _resource(rule, resource):
     return f"{resource}.{rule['apiGroups'][0]}" if rule["apiGroups"][0] else resource
-
-
-SERVER = Pod(CONTROL, {"app.kubernetes.io/name": "prefect-server"})
-WORKER = Pod(CONTROL, {"app.kubernetes.io/name": "worker-gpu", "avatar-farm/role": "prefect-client"})
-SWEEPER = Pod(CONTROL, {"app.kubernetes.io/name": "sweeper", "avatar-farm/role": "prefect-client"})
-POSTGRES = Pod(CONTROL, {"app.kubernetes.io/name": "postgres"})
-STORE = Pod(CONTROL, {"app.kubernetes.io/name": "object-store"})
-RENDERER = Pod(RENDER, {POOL_LABEL: "farm-gpu"})
-STRANGER = Pod("default", {POOL_LABEL: "farm-gpu", "avatar-farm/role": "prefect-client"})
-INTRUDER = Pod(RENDER, {"app": "something-else"})
-DNS = Pod("kube-system", {"k8s-app": "kube-dns"})
-INTERNET, DATABASE, METADATA = Host("93.184.216.34"), Host("10.3.4.5"), Host("169.254.169.254")
-
-EVERYWHERE = {
-    (RENDERER, SERVER, 4200): True,
-    (WORKER, SERVER, 4200): True,
-    (SWEEPER, SERVER, 4200): True,
-    (WORKER, Host("10.96.0.1"), 443): True,
-    (SWEEPER, Host("172.18.0.2"), 6443): True,
-    (RENDERER, RENDERER, 29500): False,
-    (SERVER, RENDERER, 8080): False,
-    (STRANGER, SERVER, 4200): False,
-    (INTRUDER, SERVER, 4200): False,
-    (INTRUDER, INTERNET, 443): False,
-    (STRANGER, RENDERER, 4200): False,
-    (INTERNET, SERVER, 4200): False,
-    (INTERNET, RENDERER, 443): False,
-    (SERVER, INTERNET, 443): False,
-    (RENDERER, METADATA, 80): False,
-    (RENDERER, METADATA, 443): False,
-    (WORKER, METADATA, 443): False,
-    (RENDERER, INTERNET, 80): False,
-    (RENDERER, Host("10.96.0.1"), 6443): False,
-    (SWEEPER, POSTGRES, 5432): False,
-}
-IN_CLUSTER = {
-    (SERVER, POSTGRES, 5432): True,
-    (RENDERER, POSTGRES, 5432): True,
-    (RENDERER, STORE, 9000): True,
-    (SERVER, STORE, 9000): False,
-    (STRANGER, POSTGRES, 5432): False,
-    (RENDERER, INTERNET, 443): False,
-}
-MANAGED = {
-    (SERVER, DATABASE, 5432): True,
-    (RENDERER, DATABASE, 5432): True,
-    (RENDERER, INTERNET, 443): True,
-    (RENDERER, INTERNET, 5432): False,
-}
-
-
-@overlays
-def test_the_network_lets_through_what_is_needed_and_nothing_else(overlay):
-    policies = of_kind(overlay, "NetworkPolicy")
-    table = EVERYWHERE | (IN_CLUSTER if overlay == "local" else MANAGED)
-    for (source, target, port), wanted in table.items():
-        assert allowed(policies, source, target, port) is wanted, (source, target, port)
-    for pod in (SERVER, WORKER, SWEEPER, RENDERER, INTRUDER):
-        assert allowed(policies, pod, DNS, 53, "UDP")
-
-
-@overlays
-def test_each_namespace_denies_by_default(overlay):
-    denies = [p for p in of_kind(overlay, "NetworkPolicy") if p["metadata"]["name"] == "default-deny"]
-    assert {policy["metadata"]["namespace"] for policy in denies} == {CONTROL, RENDER}
-    for policy in denies:
-        assert policy["spec"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
 
 
 @overlays
