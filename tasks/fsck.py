@@ -4,6 +4,7 @@ The store's pointers are the truth about who won; the ledger is rewritten to fol
 opened again, so that the farm renders it anew. It may run while the farm works: it changes nothing that a worker holds.
 """
 
+import hashlib
 import json
 import logging
 from collections.abc import Callable, Iterable, Iterator
@@ -12,7 +13,7 @@ from functools import partial
 
 from db.invariants import Breach
 from db.ledger import Ledger
-from db.records import Artifact, WorkItem
+from db.records import Artifact, Record, WorkItem
 from tasks.errors import ObjectMissing
 from tasks.pointer import FOLDER, Pointer, adopt, find_done, item_of, pointer_key, stored_digest
 from tasks.store import Store
@@ -44,7 +45,7 @@ def audit(store: Store, ledger: Ledger, repair: bool, *, read_objects: bool = Tr
     known = ledger.winners()
     findings = list(_objects(store, ledger, repair, read_objects))
     reopened = {finding.subject for finding in findings}
-    findings += _pointers(store, ledger, repair, known, reopened)
+    findings += _pointers(store, ledger, repair, read_objects, known, reopened)
     findings += _rows(store, ledger, repair, [item for item in known if str(item) not in reopened])
     findings += _inside(store, ledger, repair)
     if repair:
@@ -91,9 +92,14 @@ def _object_fault(store: Store, artifact: Artifact, read_objects: bool) -> str:
 
 
 def _pointers(
-    store: Store, ledger: Ledger, repair: bool, known: dict[WorkItem, Winner], reopened: set[str]
+    store: Store,
+    ledger: Ledger,
+    repair: bool,
+    read_objects: bool,
+    known: dict[WorkItem, Winner],
+    reopened: set[str],
 ) -> Iterator[Finding]:
-    """No pointer is an orphan: it leads to an output, and the ledger has that output as the winner.
+    """No pointer is an orphan: it leads to an output and its record, and the ledger has that output as the winner.
 
     Takes out of `known` what has one.
     """
@@ -103,24 +109,57 @@ def _pointers(
         except ValueError as exc:
             yield Finding("pointers", stat.key, f"not a pointer of ours: {exc}; find out whose it is and remove it")
             continue
-        pointer, fault = _look(store, item, partial(known.pop, item, None))
-        if fault:  # `known` was read minutes ago: all is read again, right before anything is repaired
-            pointer, fault = _look(store, item, partial(_winner, ledger, item))
-        if not fault or (pointer is None and str(item) in reopened):
+        look = _look(store, item, partial(known.pop, item, None), read_objects)
+        if look.fault:  # `known` was read minutes ago: all is read again, right before anything is repaired
+            look = _look(store, item, partial(_winner, ledger, item), read_objects)
+        if not look.fault or (look.rule == "pointers" and str(item) in reopened):
             continue
-        if repair and pointer:
-            _follow(store, ledger, pointer, fault)
-        elif repair:
-            _open_again(store, ledger, item, fault)
-        yield Finding("pointers", str(item), fault, repair)
+        if repair:
+            _mend(store, ledger, item, look)
+        yield Finding(look.rule, str(item), look.fault, repair)
 
 
-def _look(store: Store, item: WorkItem, winner: Callable[[], Winner | None]) -> tuple[Pointer | None, str]:
-    """Return the item's pointer, if it leads to something, and what is wrong with it."""
+@dataclass(frozen=True)
+class Look:
+    """One item's pointer, None if it leads nowhere, and what is wrong: with it, or with the record it names."""
+
+    pointer: Pointer | None
+    fault: str
+    rule: str = "pointers"
+
+
+def _look(store: Store, item: WorkItem, winner: Callable[[], Winner | None], read_objects: bool) -> Look:
     pointer = find_done(store, item)
     if pointer is None:
-        return None, "its pointer leads nowhere" if store.exists(pointer_key(item)) else ""
-    return pointer, _winner_fault(winner(), pointer)  # in this order: what is published meanwhile is in both
+        return Look(None, "its pointer leads nowhere" if store.exists(pointer_key(item)) else "")
+    fault = _winner_fault(winner(), pointer)  # after the pointer: what is published meanwhile is in both
+    damage = _record_fault(store, pointer) if read_objects or fault else ""
+    return Look(pointer, damage, "records") if damage else Look(pointer, fault)
+
+
+def _record_fault(store: Store, pointer: Pointer) -> str:
+    """Records are what a lost ledger is written from again."""
+    try:
+        with store.open_range(pointer.record.key) as file:
+            data = file.read()
+    except ObjectMissing:  # since the pointer was looked at
+        return f"its record {pointer.record.key} is not in the store"
+    if hashlib.sha256(data).hexdigest() != pointer.record.sha256:
+        return f"its record {pointer.record.key} is damaged: its bytes have another digest"
+    try:
+        Record.from_json(data)
+    except ValueError as exc:
+        return f"its record {pointer.record.key} cannot be read: {exc}"
+    return ""
+
+
+def _mend(store: Store, ledger: Ledger, item: WorkItem, look: Look) -> None:
+    if look.rule == "pointers" and look.pointer:
+        _follow(store, ledger, look.pointer, look.fault)
+        return
+    _open_again(store, ledger, item, look.fault)
+    if look.pointer:
+        store.delete(look.pointer.record.key)  # or a new rendering would take the damaged one for its own
 
 
 def _winner(ledger: Ledger, item: WorkItem) -> Winner | None:

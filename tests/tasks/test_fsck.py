@@ -104,6 +104,32 @@ def test_an_object_that_was_damaged_is_found_by_reading_and_rendered_anew(publis
     assert publisher.store.get(key) == data
 
 
+def test_a_record_that_was_damaged_opens_its_item_again(publisher) -> None:
+    """It is not needed to play the film, but a lost database is written from it again."""
+    record = find_done(publisher.store, SHOTS[0]).record
+    publisher.store.write_pointer(record.key, b"?" * record.size)
+    assert audit(publisher.store, publisher.ledger, repair=False, read_objects=False) == []
+    assert_mends(publisher, {("records", str(SHOTS[0]))})
+    assert not publisher.store.exists(record.key)
+
+
+def test_a_winner_unknown_to_the_ledger_whose_record_is_damaged_is_not_adopted(publisher) -> None:
+    record = find_done(publisher.store, FILM).record
+    publisher.store.write_pointer(record.key, b"?" * record.size)
+    publisher.ledger.reopen(FILM, "test", "as if the database had been restored")
+    (finding,) = audit(publisher.store, publisher.ledger, repair=True, read_objects=False)
+    assert (finding.rule, finding.subject, finding.repaired) == ("records", str(FILM), True)
+    assert find_done(publisher.store, FILM) is None
+
+
+def test_a_record_of_no_known_form_is_found(publisher) -> None:
+    strange = publisher.store.put_content(b'{"of": "another version"}', ".json")
+    pointer = replace(find_done(publisher.store, FILM), record=strange)
+    publisher.store.write_pointer(pointer_key(FILM), pointer.to_json())
+    (finding,) = audit(publisher.store, publisher.ledger, repair=False)
+    assert finding.rule == "records" and "cannot be read" in finding.message
+
+
 def test_an_input_that_is_gone_is_for_people_to_bring_back(publisher) -> None:
     stem = next(a for a in publisher.ledger.stored_artifacts() if a.kind == "stem")
     publisher.store.delete(stem.object_key)
@@ -125,7 +151,7 @@ def test_an_input_that_is_damaged_is_never_deleted(publisher) -> None:
 
 def test_an_object_that_only_arrived_damaged_is_no_finding(publisher) -> None:
     winner = find_done(publisher.store, SHOTS[0])
-    for ref in (winner.object,):
+    for ref in (winner.object, winner.record):
         flaky = Meanwhile(publisher.store, "open_range", ref.key, lambda ref=ref: BytesIO(b"?" * ref.size))
         assert audit(flaky, publisher.ledger, repair=True) == [] and flaky.happened
     assert find_done(publisher.store, SHOTS[0], verify=True) == winner
