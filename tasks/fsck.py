@@ -7,6 +7,7 @@ opened again, so that the farm renders it anew. It may run while the farm works:
 import hashlib
 import json
 import logging
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +16,7 @@ from db.invariants import Breach
 from db.ledger import Ledger
 from db.records import Artifact, Record, WorkItem
 from tasks.errors import ObjectMissing
+from tasks.leftovers import clear_leftovers, find_leftovers
 from tasks.pointer import FOLDER, Pointer, adopt, find_done, item_of, pointer_key, stored_digest
 from tasks.store import Store
 
@@ -36,7 +38,9 @@ class Finding:
     repaired: bool = False
 
 
-def audit(store: Store, ledger: Ledger, repair: bool, *, read_objects: bool = True) -> list[Finding]:
+def audit(
+    store: Store, ledger: Ledger, repair: bool, *, read_objects: bool = True, now: float | None = None
+) -> list[Finding]:
     """Return everything that is wrong, in the order it was looked for; an empty list means clean.
 
     `read_objects` compares every object's digest, which reads the whole store once; without it sizes are compared.
@@ -48,6 +52,7 @@ def audit(store: Store, ledger: Ledger, repair: bool, *, read_objects: bool = Tr
     findings += _pointers(store, ledger, repair, read_objects, known, reopened)
     findings += _rows(store, ledger, repair, [item for item in known if str(item) not in reopened])
     findings += _inside(store, ledger, repair)
+    findings += _leftovers(store, ledger, repair, time.time() if now is None else now)
     if repair:
         store.sweep(LEFTOVER_SECONDS)
     return findings + _trail(store, ledger, repair)
@@ -197,6 +202,14 @@ def _inside(store: Store, ledger: Ledger, repair: bool) -> Iterator[Finding]:
     if repair:
         for item in sorted(stale):
             _open_again(store, ledger, item, "made of parts that are not winners")
+
+
+def _leftovers(store: Store, ledger: Ledger, repair: bool, now: float) -> Iterator[Finding]:
+    """Messages and checkpoints are gone once their shot is published."""
+    for left in find_leftovers(store, ledger, set(ledger.winners()), now):
+        if repair:
+            clear_leftovers(store, left)
+        yield Finding("leftovers", left.prefix, str(left), repair)
 
 
 def _trail(store: Store, ledger: Ledger, repair: bool) -> list[Finding]:

@@ -109,11 +109,16 @@ def gather_cast(pod: Pod, plan: Plan, shot: ShotPlan, wait_seconds: float = 600.
 
 
 def clear_take(pod: Pod, plan: Plan, shot: ShotPlan) -> None:
-    """Delete a finished shot's messages and checkpoints; before its picture is published nothing happens."""
-    if find_done(pod.store, shot_item(plan, shot)) is not None:
-        clear_halos(pod.store, shot)
-        for segment in shot.segments:
-            Checkpoints(pod.store, segment).clear()
+    """Delete a finished shot's messages and checkpoints.
+
+    Nothing happens before its picture is published, nor while a segment is missing: somebody renders that one again,
+    for a picture in another container, and reads them. What is left then is cleared by tasks.reconcile.
+    """
+    if find_done(pod.store, shot_item(plan, shot)) is None or missing_segments(pod, shot):
+        return
+    clear_halos(pod.store, shot)
+    for segment in shot.segments:
+        Checkpoints(pod.store, segment).clear()
 
 
 def _publish(pod: Pod, plan: Plan, shot: ShotPlan, segment: SegmentPlan, cast: Cast, watch: Watcher) -> None:

@@ -45,7 +45,12 @@ def segment_item(segment: SegmentPlan) -> WorkItem:
 
 def shot_item(plan: Plan, shot: ShotPlan) -> WorkItem:
     """Return a shot picture's work item: the same latents in another container are another picture."""
-    return WorkItem("shot", digest(["picture", PICTURE_VERSION, shot.key, plan.output.container]))
+    return picture_item(shot.key, plan.output.container)
+
+
+def picture_item(shot_key: str, container: str) -> WorkItem:
+    """Return the work item of a shot's picture by the shot's key."""
+    return WorkItem("shot", digest(["picture", PICTURE_VERSION, shot_key, container]))
 
 
 def film_item(plan: Plan) -> WorkItem:
