@@ -31,7 +31,8 @@ def render_episode(
     else:
         for shot in plan.shots:
             steps.render_shot(order, shot.id, store, database, pods)
-            steps.finish_shot(order, shot.id, store, database, person=True)
+            steps.forgive_failures(order, shot.id, None, store, database, "rendered by a person")
+            steps.finish_shot(order, shot.id, store, database)
     dashboard.show_segments(plan, store, database)
     film = steps.finish_film(order, store, database, out)
     dashboard.show_film(plan, film, store, out)

@@ -9,11 +9,14 @@ def render_segment(episode: str, order: str, shot: str, segment: int, store: str
     from tasks.dashboard import show_segment
     from tasks.errors import Busy
     from tasks.exchange import Yielded  # torch is in there; deploying the flow needs none of it
-    from tasks.stand_in_line import asked_for, stand_in_line_again
-    from tasks.steps import render_segment_alone
+    from tasks.stand_in_line import asked_for, stand_in_line_again, wake_neighbours_if_retried
+    from tasks.steps import forgive_failures, render_segment_alone
 
+    if asked_for():
+        forgive_failures(order, shot, segment, store, database, "Retry pressed on its run")
+    wake_neighbours_if_retried()
     try:
-        key = render_segment_alone(order, shot, segment, store, database, person=asked_for())
+        key = render_segment_alone(order, shot, segment, store, database)
     except (Yielded, Busy) as later:  # a pod that died elsewhere holds its claim until the lease is over
         return stand_in_line_again(str(later))
     show_segment(order, shot, segment, store, database)

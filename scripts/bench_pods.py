@@ -134,7 +134,7 @@ def prepare_stage(folder: Path, what: Rehearsal) -> Stage:
 
     with open_pod((folder / "store").as_uri(), f"sqlite:///{folder / 'farm.db'}") as pod:
         plan, order = ingest_rehearsal(folder / "manifest", what, pod)
-        gather_cast(pod, plan, plan.shots[0])
+        gather_cast(pod, plan, plan.shots[0], threading.Event())
     return Stage(folder, order, plan.shots[0].id)
 
 

@@ -19,7 +19,7 @@ from db.records import WorkItem
 from tasks.exchange import Checkpoints
 from tasks.plan.types import Plan
 from tasks.pod import Pod
-from tasks.rerun import reconcile_round
+from tasks.rounds import reconcile_round
 from tasks.runs import MOVING, PERSON, Run, children_of, find_runs, read_run
 from tasks.work import segment_item
 
@@ -51,7 +51,8 @@ class Theatre:
     @property
     def child(self) -> Run | None:
         """Return the run of s2's segment, None when it was not dispatched yet."""
-        runs = [run for run in children_of(self.parent) if run.kind == "segment" and run.parameters["shot"] == "s2"]
+        wanted = {"shot": "s2", "segment": 0}
+        runs = [run for run in children_of(self.parent) if wanted.items() <= run.parameters.items()]
         return runs[0] if runs else None
 
     @property

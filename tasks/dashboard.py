@@ -2,8 +2,11 @@
 
 import base64
 import json
+import logging
 import re
-from typing import Any
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, ParamSpec
 
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 from prefect.context import get_run_context
@@ -11,11 +14,15 @@ from prefect.exceptions import MissingContextError
 
 from db.records import WorkItem
 from tasks.plan.types import Plan
-from tasks.pod import Pod, open_pod
+from tasks.pod import PATIENCE_SECONDS, Pod, open_pod
 from tasks.pointer import find_done
-from tasks.store import Store
+from tasks.settings import settings
+from tasks.store import Store, open_store
 from tasks.waivers import load_order
 from tasks.work import film_item, segment_item, shot_item
+
+log = logging.getLogger(__name__)
+P = ParamSpec("P")
 
 
 def artifact_key(*words: object) -> str:
@@ -37,6 +44,22 @@ def watched() -> bool:
     return True
 
 
+def harmless(show: Callable[P, None]) -> Callable[P, None]:
+    """Make what only shows something cost the picture, and never the run, whatever is away."""
+
+    @wraps(show)
+    def shown(*args: P.args, **kwargs: P.kwargs) -> None:
+        if not watched():
+            return
+        try:
+            show(*args, **kwargs)
+        except Exception as exc:  # noqa: BLE001
+            log.warning("not shown", extra={"what": show.__name__, "failure": str(exc)})
+
+    return shown
+
+
+@harmless
 def show_plan(plan: Plan) -> None:
     """Show the shots as a table."""
     rows = [
@@ -57,11 +80,10 @@ def show_plan(plan: Plan) -> None:
     )
 
 
+@harmless
 def show_segments(plan: Plan, store: str, database: str) -> None:
     """Show where every segment stands, by whom, in which attempt and how long it took."""
-    if not watched():
-        return
-    with open_pod(store, database) as pod:
+    with open_pod(store, database, PATIENCE_SECONDS) as pod:
         standing = pod.ledger.statuses([segment_item(s) for shot in plan.shots for s in shot.segments])
         rows = []
         for shot in plan.shots:
@@ -83,35 +105,32 @@ def show_segments(plan: Plan, store: str, database: str) -> None:
     _table(artifact_key("segments", plan.episode), rows, "segments")
 
 
+@harmless
 def show_segment(order: str, shot: str, segment: int, store: str, database: str) -> None:
     """Show on a segment's run its newest frame, its attempts and where its latents lie."""
-    if not watched():
-        return
-    with open_pod(store, database) as pod:
+    with open_pod(store, database, PATIENCE_SECONDS) as pod:
         plan = load_order(pod, order)
         part = next(one for one in plan.shots if one.id == shot).segments[segment]
         text = _made(pod, segment_item(part), f"{plan.title}: {shot} {segment}", "thumbnail")
     create_markdown_artifact(text, key=artifact_key("segment", plan.episode, shot, segment), description=shot)
 
 
+@harmless
 def show_shot(order: str, shot: str, store: str, database: str) -> None:
     """Show on a shot's run its contact sheet, its attempts and where its picture lies."""
-    if not watched():
-        return
-    with open_pod(store, database) as pod:
+    with open_pod(store, database, PATIENCE_SECONDS) as pod:
         plan = load_order(pod, order)
         part = next(one for one in plan.shots if one.id == shot)
         text = _made(pod, shot_item(plan, part), f"{plan.title}: {shot}", "contact_sheet")
     create_markdown_artifact(text, key=artifact_key("shot", plan.episode, shot), description=shot)
 
 
+@harmless
 def show_film(plan: Plan, key: str, store: str, out: str) -> None:
     """Show the film's contact sheet and where it lies."""
-    if not watched():
-        return
-    with open_pod(store) as pod:
-        sheet = picture_of(pod.store, film_item(plan), "contact_sheet")
-        where = f"{out}/{plan.episode}.{plan.output.container}" if out else f"{pod.store.url}/{key}"
+    objects = open_store(store or settings().store_url, endpoint=settings().s3_endpoint)
+    sheet = picture_of(objects, film_item(plan), "contact_sheet")
+    where = f"{out}/{plan.episode}.{plan.output.container}" if out else f"{objects.url}/{key}"
     picture = as_picture("contact sheet", sheet) if sheet else ""
     text = f"# {plan.title}\n\n{plan.num_frames} frames, {plan.num_frames / plan.fps:.2f} s\n\n`{where}`\n\n{picture}\n"
     create_markdown_artifact(text, key=artifact_key("film", plan.episode), description=plan.title)

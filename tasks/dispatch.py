@@ -12,6 +12,7 @@ shots cannot hold each other up. A segment that waits too long all the same save
 import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -24,16 +25,17 @@ from tasks.board import Board
 from tasks.children import Child, Group, start_children
 from tasks.errors import TransientError
 from tasks.plan.types import Plan, ShotPlan
-from tasks.pod import Pod, open_pod
+from tasks.pod import PATIENCE_SECONDS, Pod, open_pod
 from tasks.pointer import find_done
 from tasks.runs import Run, children_of, count_moving, read_runs, requeue
 from tasks.settings import settings
 from tasks.stand_in_line import asked_for
-from tasks.take import missing_segments, silent_segments
+from tasks.take import missing_segments, silent_beside
 from tasks.waivers import load_order
 from tasks.work import segment_item, shot_item
 
 log = logging.getLogger(__name__)
+ASKING = 8  # threads that ask the store at the same time: ten thousand segments, an answer takes 20 ms
 ENDED_WITHOUT_OUTPUT = ("COMPLETED", "CRASHED")  # a FAILED one waits for a person
 CANCELLED = ("CANCELLING", "CANCELLED")  # had its person; taken up when a person has the whole episode start again
 
@@ -59,10 +61,11 @@ def run_segments(episode: str, order: str, store: str, database: str) -> int:
 
     Raises: ChildrenFailed when some stay undone.
     """
-    with open_pod(store, database) as pod:
+    with open_pod(store, database, PATIENCE_SECONDS) as pod:
         plan = load_order(pod, order)
         shared = {"episode": episode, "order": order, "store": store, "database": database}
-        groups = [segments_of(pod, plan, shot, shared) for shot in plan.shots]
+        with ThreadPoolExecutor(max_workers=ASKING) as threads:
+            groups = list(threads.map(lambda shot: segments_of(pod, plan, shot, shared), plan.shots))
         return run_groups(pod, plan, [group for group in groups if group.children])
 
 
@@ -71,7 +74,7 @@ def run_shots(episode: str, order: str, store: str, database: str) -> int:
 
     Raises: ChildrenFailed when some stay undone.
     """
-    with open_pod(store, database) as pod:
+    with open_pod(store, database, PATIENCE_SECONDS) as pod:
         plan = load_order(pod, order)
         shared = {"episode": episode, "order": order, "store": store, "database": database}
         children = [
@@ -84,8 +87,9 @@ def segments_of(pod: Pod, plan: Plan, shot: ShotPlan, shared: Mapping[str, Any])
     """Return the runs that a shot needs: its missing segments, and done ones that have to speak again."""
     if find_done(pod.store, shot_item(plan, shot)) is not None:
         return Group(shot.id)
-    silent = {segment.index for segment in silent_segments(pod, plan, shot)}
-    wanted = {segment.index for segment in missing_segments(pod, shot)} | silent
+    missing = missing_segments(pod, shot)
+    silent = {segment.index for segment in silent_beside(pod, plan, shot, missing)}
+    wanted = {segment.index for segment in missing} | silent
     return Group(
         shot.id,
         tuple(
@@ -124,7 +128,9 @@ def run_groups(pod: Pod, plan: Plan, groups: Sequence[Group], patience: Patience
 
 def undone(pod: Pod, children: Sequence[Child]) -> list[Child]:
     """Return the children whose output is not in the store."""
-    return [child for child in children if find_done(pod.store, child.item) is None]
+    with ThreadPoolExecutor(max_workers=ASKING) as threads:
+        found = threads.map(lambda child: find_done(pod.store, child.item), children)
+        return [child for child, pointer in zip(children, found) if pointer is None]
 
 
 def revive(pod: Pod, plan: Plan, child: Child, run: Run, states: Collection[str] = ENDED_WITHOUT_OUTPUT) -> bool:

@@ -1,20 +1,27 @@
 """One worker of the farm: its store, its ledger, its network, and its wish to stop."""
 
+import logging
 import os
 import socket
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
+from db.errors import LedgerAway
 from db.ledger import Ledger, open_ledger
 from tasks.give_way import StopNotice
 from tasks.network import Bundle, limit_threads, load_bundle, pick_device
 from tasks.publish import Publisher
 from tasks.settings import settings
 from tasks.store import Store, open_store
+
+log = logging.getLogger(__name__)
+PATIENCE_SECONDS = 60.0  # how long a run waits for a database that is being restarted
+AGAIN_SECONDS = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,13 +46,14 @@ def load_once(profile: str) -> Bundle:
 
 
 @contextmanager
-def open_pod(store: str = "", database: str = "") -> Iterator[Pod]:
+def open_pod(store: str = "", database: str = "", patience_seconds: float = 0.0) -> Iterator[Pod]:
     """Yield a worker on a store and a database; empty addresses mean this machine's settings.
 
+    A person is told at once that the database does not answer; a run that nobody looks at waits for its restart.
     Raises: ConfigError, LedgerAway.
     """
     opened = open_store(store or settings().store_url, endpoint=settings().s3_endpoint)
-    ledger = open_ledger(database or settings().database_url)
+    ledger = _open_patiently(database or settings().database_url, patience_seconds)
     release_the_dead(ledger)
     with tempfile.TemporaryDirectory(prefix="farm-", ignore_cleanup_errors=True) as scratch:
         publisher = Publisher(opened, ledger, worker_name(), Path(scratch), settings().lease_seconds, held_gpus())
@@ -53,6 +61,18 @@ def open_pod(store: str = "", database: str = "") -> Iterator[Pod]:
             yield Pod(opened, ledger, publisher)
         finally:
             ledger.close()
+
+
+def _open_patiently(url: str, patience_seconds: float) -> Ledger:
+    deadline = time.monotonic() + patience_seconds
+    while True:
+        try:
+            return open_ledger(url)
+        except LedgerAway as exc:
+            if time.monotonic() >= deadline:
+                raise
+            log.warning("the database does not answer, asking again", extra={"failure": str(exc)})
+            time.sleep(AGAIN_SECONDS)
 
 
 def held_gpus() -> int:

@@ -27,15 +27,16 @@ def retry(
     """
     _, order = find_order(pod, episode)
     plan = load_order(pod, order)
+    named: list[str] = []
     chosen: list[tuple[str, int | None]] = []
-    named = []
     for shot_id, index, item in items_of(plan, shot, segment):
         status = pod.ledger.status(item)
-        state = state_of(status.state, pod.ledger.attempts(item)) if status else ""
+        state = state_of(status.state, pod.ledger.attempts(item)) if status else "waiting"
         if state in states:
             forgive(pod.ledger, item, plan.key, who, why)
-            chosen.append((shot_id, index))
             named.append(f"{shot_id}" if index is None else f"{shot_id}/{index}")
+        if state in states or (state == "waiting" and "failed" in states):
+            chosen.append((shot_id, index))  # its run may be red all the same: refused, or waiting for a red neighbour
     queued = _queue(order, chosen, who) if use_prefect else []
     return Retried(tuple(named), tuple(queued))
 
@@ -48,7 +49,7 @@ def _queue(order: str, chosen: Sequence[tuple[str, int | None]], who: str) -> li
         parent = parent_of(run)
         if parent and parent.state in ("FAILED", "CRASHED"):
             parents[parent.id] = parent
-        if requeue(run, f"farm retry by {who}"):
+        if requeue(run, f"farm retry by {who}", in_front=True):  # the rest of its take may hold GPUs and wait for it
             queued.append(run.name)
     # The parent finds its children on their way and waits for them; what became due meanwhile is found done.
     queued += [parent.name for parent in parents.values() if requeue(parent, f"farm retry by {who}")]

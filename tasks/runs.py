@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 from uuid import UUID
 
@@ -27,8 +28,10 @@ BATCH = 200
 BULK = 20  # the server sets one after the other, and the client gives up after a minute
 OURS = "farm: "  # how the message of every state begins that the farm itself sets
 PERSON = "Retry from the UI"  # what the dashboard writes when somebody presses Retry
+TYPED = "Retried via CLI"  # what `prefect flow-run retry` writes
 MOVING = {"SCHEDULED", "PENDING", "RUNNING", "PAUSED", "CANCELLING"}
 STOPPABLE = MOVING - {"CANCELLING"}
+ALL_STATES = {state.value for state in StateType}
 CHILDREN = ("segment", "shot")
 FLOWS = (*CHILDREN, "episode")
 
@@ -122,9 +125,13 @@ def parent_of(run: Run) -> Run | None:
     return read_run(parent) if parent else None
 
 
-def children_of(parent: UUID) -> list[Run]:
-    """Return the runs that a run has dispatched."""
-    wanted = FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[parent]))
+def children_of(parent: UUID, states: Iterable[str] = ()) -> list[Run]:
+    """Return the runs that a run has dispatched and that are in one of these states (none given: any)."""
+    types = [StateType(state) for state in states]
+    wanted = FlowRunFilter(
+        parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[parent]),
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=types)) if types else None,
+    )
     with get_client(sync_client=True) as client:
         return [as_run(run) for run in _pages(client, wanted, CHILDREN)]
 
@@ -174,6 +181,13 @@ def mark_crashed(run: Run, why: str) -> bool:
     return _set_state(run, Crashed(message=OURS + why))
 
 
+def server_now() -> float:
+    """Return the server's time in seconds since 1970, which is what every state's time is measured with."""
+    with get_client(sync_client=True) as client:
+        said = client.request("GET", "/admin/version").headers.get("date")
+    return parsedate_to_datetime(said).timestamp() if said else time.time()
+
+
 def asked_by_a_person(run_id: UUID) -> bool:
     """Say whether this start of a run is one that somebody asked for in the dashboard or with `prefect`."""
     with get_client(sync_client=True) as client:
@@ -182,7 +196,7 @@ def asked_by_a_person(run_id: UUID) -> bool:
     if not scheduled:
         return False
     newest = max(scheduled, key=lambda state: state.timestamp)
-    return PERSON in (newest.message or "")
+    return any(words in (newest.message or "") for words in (PERSON, TYPED))
 
 
 def later(seconds: float = 0.0) -> datetime:

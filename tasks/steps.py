@@ -8,7 +8,9 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
+from prefect.runtime import flow_run
 
+from db.errors import LedgerAway
 from db.records import WorkItem
 from tasks.admission import forgive, require
 from tasks.denoise import shot_denoiser
@@ -17,14 +19,14 @@ from tasks.exchange import Yielded
 from tasks.give_way import StopNotice, give_way
 from tasks.on_gpus import render_on_gpus
 from tasks.plan.types import Plan, ShotPlan
-from tasks.pod import Pod, open_pod
+from tasks.pod import PATIENCE_SECONDS, Pod, open_pod
 from tasks.pointer import find_done
 from tasks.progress import watcher
 from tasks.register import register
 from tasks.run_progress import run_watcher
 from tasks.settings import settings
 from tasks.take import clear_take, missing_segments, render_alone, render_take
-from tasks.waivers import load_order
+from tasks.waivers import load_order, waiver_of
 from tasks.work import export_film, make_film, make_shot, segment_item, shot_item
 
 RETRY_SECONDS = [2.0, 10.0, 30.0]
@@ -36,7 +38,7 @@ def worth_another_try(task: Any, run: TaskRun, state: State[Any]) -> bool:
         state.result()
     except (Preempted, Busy, Yielded):
         return False
-    except TransientError:
+    except (TransientError, LedgerAway, OSError):
         return True
     except BaseException:  # noqa: BLE001 - it is only classified here; the engine raises it
         return False
@@ -55,7 +57,7 @@ _again: dict[str, Any] = {
 @task(name="open", **_again)
 def open_order(order: str, store: str, database: str) -> Plan:
     """Return an order's plan and write it down in the ledger."""
-    with open_pod(store, database) as pod:
+    with open_pod(store, database, PATIENCE_SECONDS) as pod:
         plan = load_order(pod, order)
         register(pod.ledger, plan, order)
         return plan
@@ -64,7 +66,7 @@ def open_order(order: str, store: str, database: str) -> Plan:
 @task(name="render", task_run_name="render {shot}", **_again)
 def render_shot(order: str, shot: str, store: str, database: str, pods: int = 1) -> int:
     """Render what is missing of a shot; return how many segments that was."""
-    with open_pod(store, database) as pod:
+    with open_pod(store, database, PATIENCE_SECONDS) as pod:
         plan, part = find_shot(pod, order, shot)
         if pods > 1 and len(part.segments) > 1:
             from tasks.local_pods import render_on_pods
@@ -76,15 +78,15 @@ def render_shot(order: str, shot: str, store: str, database: str, pods: int = 1)
 
 
 @task(name="segment", task_run_name="segment {shot} {segment}", **_again)
-def render_segment_alone(order: str, shot: str, segment: int, store: str, database: str, person: bool = False) -> str:
-    """Render one segment; its neighbours are other pods' work. `person`: somebody asked for this very try.
+def render_segment_alone(order: str, shot: str, segment: int, store: str, database: str) -> str:
+    """Render one segment; its neighbours are other pods' work.
 
     Raises: Refused when its limits, the breaker or the budget forbid it; Yielded when a neighbour does not come.
     """
-    with open_pod(store, database) as pod:
+    with open_pod(store, database, PATIENCE_SECONDS) as pod:
         plan, part = find_shot(pod, order, shot)
         one = part.segments[segment]
-        _admit(pod, segment_item(one), plan, person)
+        _admit(pod, segment_item(one), plan)
         watch = run_watcher(f"steps-{plan.episode}-{shot}-{segment}", watcher.get())
 
         def render(asked: Pod) -> str:
@@ -109,21 +111,30 @@ def _give_way(pod: Pod, item: WorkItem, work: Callable[[Pod], str]) -> str:
     return give_way(render, settings().stop_seconds, let_go)
 
 
-def _admit(pod: Pod, item: WorkItem, plan: Plan, person: bool) -> None:
-    if find_done(pod.store, item) is not None:
-        return
-    if person:
-        forgive(pod.ledger, item, plan.key, "dashboard", "Retry pressed on its run")
-    require(pod.ledger, item, plan.key)
+def _admit(pod: Pod, item: WorkItem, plan: Plan) -> None:
+    if find_done(pod.store, item) is None:
+        require(pod.ledger, item, plan.key)
+
+
+def forgive_failures(order: str, shot: str, segment: int | None, store: str, database: str, why: str) -> None:
+    """Have a person's wish count, once: what failed before is forgiven, of a segment or (None) of a shot's picture.
+
+    Nothing is taken back that somebody decided: a waived segment stays waived.
+    """
+    with open_pod(store, database, PATIENCE_SECONDS) as pod:
+        plan, part = find_shot(pod, order, shot)
+        item = shot_item(plan, part) if segment is None else segment_item(part.segments[segment])
+        if find_done(pod.store, item) is None and not waiver_of(pod.ledger, item):
+            forgive(pod.ledger, item, plan.key, "dashboard" if flow_run.id else "farm render", why)
 
 
 @task(name="picture", task_run_name="picture {shot}", **_again)
-def finish_shot(order: str, shot: str, store: str, database: str, person: bool = False) -> str:
+def finish_shot(order: str, shot: str, store: str, database: str) -> str:
     """Decode, check, encode and publish a shot's picture; return its key."""
-    with open_pod(store, database) as pod:
+    with open_pod(store, database, PATIENCE_SECONDS) as pod:
         plan, part = find_shot(pod, order, shot)
         item = shot_item(plan, part)
-        _admit(pod, item, plan, person)
+        _admit(pod, item, plan)
 
         def finish(asked: Pod) -> str:
             key = make_shot(asked, plan, part, watcher.get()).pointer.object.key
@@ -136,7 +147,7 @@ def finish_shot(order: str, shot: str, store: str, database: str, person: bool =
 @task(name="film", **_again)
 def finish_film(order: str, store: str, database: str, out: str) -> str:
     """Stitch, check and publish the film; copy it to the folder `out` if there is one; return its key."""
-    with open_pod(store, database) as pod:
+    with open_pod(store, database, PATIENCE_SECONDS) as pod:
         plan = load_order(pod, order)
         key = make_film(pod, plan, order, watcher.get()).pointer.object.key
         if out:

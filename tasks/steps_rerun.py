@@ -6,7 +6,8 @@ from uuid import UUID
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.rerun import look_after, reconcile_runs, reconcile_stored
+from tasks.rerun import look_after
+from tasks.rounds import reconcile_runs, reconcile_stored
 
 log = logging.getLogger(__name__)
 

@@ -3,8 +3,9 @@
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import replace
 
+from db.errors import LedgerAway
 from model.exchange import plan_exchange
 from model.sampler import Denoiser
 from model.schedule import moves, plan_steps
@@ -22,18 +23,9 @@ from tasks.profiles import plan_sampler
 from tasks.progress import Watcher
 from tasks.publish import Published
 from tasks.waivers import read_waivers, waived_segments, waiver_of, with_stills
-from tasks.work import make_segment, segment_item, shot_item
+from tasks.work import Cast, make_segment, segment_item, shot_item
 
 Tell = Callable[[Plan, Bundle, ShotConditions], Denoiser]  # tells a network about a shot
-
-
-@dataclass(frozen=True, eq=False)
-class Cast:
-    """What the threads of one shot share."""
-
-    denoiser: Denoiser
-    exchange: StoreExchange
-    abort: threading.Event
 
 
 def missing_segments(pod: Pod, shot: ShotPlan) -> tuple[SegmentPlan, ...]:
@@ -58,7 +50,8 @@ def render_take(
     todo = [segment for segment in missing_segments(pod, shot) if segment in segments]
     if not todo:
         return 0
-    cast = gather_cast(pod, plan, shot, tell=tell)
+    abort = threading.Event()
+    cast = gather_cast(pod, plan, shot, abort, tell=tell)
     mute = [s for s in silent_segments(pod, plan, shot) if s in segments]
     with ThreadPoolExecutor(max_workers=len(todo) + len(mute), thread_name_prefix=shot.id) as threads:
         runs = [threads.submit(_publish, pod, plan, shot, segment, cast, watch) for segment in todo]
@@ -69,9 +62,9 @@ def render_take(
                 error = run.exception()
                 if error is not None:
                     failures.append(error)
-                    cast.abort.set()
+                    abort.set()
         except BaseException:  # Ctrl-C, or a signal of Prefect's: the threads would render on
-            cast.abort.set()
+            abort.set()
             raise
     if failures:
         raise next((error for error in failures if not isinstance(error, Preempted)), failures[0])
@@ -83,20 +76,48 @@ def render_alone(
 ) -> Published:
     """Render one segment of a shot whose other segments are other pods' work; return the winner.
 
-    Raises: what `make_segment` raises.
+    Raises: NeighbourFailed when another's latents will not come, and what `make_segment` raises.
     """
-    cast = gather_cast(pod, plan, shot, wait_seconds, tell)
+
+    def gather() -> Cast:
+        cast = gather_cast(pod, plan, shot, threading.Event(), wait_seconds, tell)
+        return replace(cast, exchange=replace(cast.exchange, gave_up=lambda: why_gave_up(pod, shot)))
+
     if segment in silent_segments(pod, plan, shot):
-        speak_again(pod, plan, shot, segment, cast)
-    return make_segment(pod, plan, shot, segment, cast.denoiser, cast.exchange, watch)
+        speak_again(pod, plan, shot, segment, gather())
+    return make_segment(pod, plan, shot, segment, gather, watch)
 
 
-def gather_cast(pod: Pod, plan: Plan, shot: ShotPlan, wait_seconds: float = 600.0, tell: Tell = shot_denoiser) -> Cast:
-    """Make or fetch the shot's conditions and tell the network; a segment waits so long for another's latents."""
+def why_gave_up(pod: Pod, shot: ShotPlan) -> str:
+    """Return which segment the farm does not try any more by itself, and why; empty: there is none, or nobody knows.
+
+    The segments of a take need each other, directly or through others, so one that has failed stops them all.
+    """
+    items = {segment_item(segment): segment for segment in shot.segments}
+    try:
+        failed = [item for item, status in pod.ledger.statuses(list(items)).items() if status.state == "failed"]
+        verdicts = {items[item].index: pod.ledger.may_retry(item) for item in failed}
+    except LedgerAway:
+        return ""
+    said = [f"segment {index} of this take has failed: {v.reason}" for index, v in verdicts.items() if not v.allowed]
+    return said[0] if said else ""
+
+
+def gather_cast(
+    pod: Pod,
+    plan: Plan,
+    shot: ShotPlan,
+    abort: threading.Event,
+    wait_seconds: float = 600.0,
+    tell: Tell = shot_denoiser,
+) -> Cast:
+    """Make or fetch the shot's conditions and tell the network; a segment waits so long for another's latents.
+
+    Raises: Preempted, from the exchange, once `abort` is set or the pod is asked to stop.
+    """
     bundle = pod.bundle(plan.profile)
     require_weights(bundle, plan)
     conditions = Conditioner(plan, pod.store, bundle).conditions(shot)
-    abort = threading.Event()
 
     def check() -> None:
         if abort.is_set() or pod.stop.is_set():
@@ -105,7 +126,7 @@ def gather_cast(pod: Pod, plan: Plan, shot: ShotPlan, wait_seconds: float = 600.
     waived = frozenset(waived_segments(shot, read_waivers(pod.ledger, plan)))
     exchange = StoreExchange(pod.store, halo_prefix(shot), wait_seconds, check)
     exchange = with_stills(exchange, waived, take_of(plan, shot, bundle), conditions)
-    return Cast(OneAtATime(tell(plan, bundle, conditions), pod.stop), exchange, abort)
+    return Cast(OneAtATime(tell(plan, bundle, conditions), pod.stop), exchange)
 
 
 def clear_take(pod: Pod, plan: Plan, shot: ShotPlan) -> None:
@@ -122,7 +143,7 @@ def clear_take(pod: Pod, plan: Plan, shot: ShotPlan) -> None:
 
 
 def _publish(pod: Pod, plan: Plan, shot: ShotPlan, segment: SegmentPlan, cast: Cast, watch: Watcher) -> None:
-    make_segment(pod, plan, shot, segment, cast.denoiser, cast.exchange, watch)
+    make_segment(pod, plan, shot, segment, lambda: cast, watch)
 
 
 def speak_again(pod: Pod, plan: Plan, shot: ShotPlan, segment: SegmentPlan, cast: Cast) -> None:
@@ -133,8 +154,12 @@ def speak_again(pod: Pod, plan: Plan, shot: ShotPlan, segment: SegmentPlan, cast
 
 def silent_segments(pod: Pod, plan: Plan, shot: ShotPlan) -> tuple[SegmentPlan, ...]:
     """Return the done segments of an unfinished shot whose messages to the missing ones are gone."""
-    missing = missing_segments(pod, shot)
-    if not missing or len(shot.segments) == 1:
+    return silent_beside(pod, plan, shot, missing_segments(pod, shot))
+
+
+def silent_beside(pod: Pod, plan: Plan, shot: ShotPlan, missing: Sequence[SegmentPlan]) -> tuple[SegmentPlan, ...]:
+    """Return the same, knowing which segments are missing."""
+    if not missing or len(missing) == len(shot.segments):
         return ()
     sampler = plan_sampler(plan)
     steps, fusion = plan_steps(sampler.schedule), sampler.fusion_config

@@ -6,7 +6,7 @@ old keys again, and with them everything that was rendered without it.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import torch
 
@@ -111,7 +111,5 @@ def with_stills(exchange: StoreExchange, waived: frozenset[int], take: Take, tol
     """Return the exchange with its waived segments answered for."""
     if not waived:
         return exchange
-    return StillsExchange(
-        exchange.store, exchange.prefix, exchange.wait_seconds, exchange.check, exchange.clock, exchange.arrived,
-        stills=Stills(take, told.reference), waived=waived,
-    )  # fmt: skip
+    known = {field.name: getattr(exchange, field.name) for field in fields(StoreExchange)}
+    return StillsExchange(**known, stills=Stills(take, told.reference), waived=waived)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -58,29 +58,33 @@ def film_item(plan: Plan) -> WorkItem:
     return WorkItem("film", plan.key)
 
 
+@dataclass(frozen=True, eq=False)
+class Cast:
+    """What renders the segments of one shot."""
+
+    denoiser: Denoiser
+    exchange: StoreExchange
+
+
 def make_segment(
-    pod: Pod,
-    plan: Plan,
-    shot: ShotPlan,
-    segment: SegmentPlan,
-    denoiser: Denoiser,
-    exchange: StoreExchange,
-    watch: Watcher,
+    pod: Pod, plan: Plan, shot: ShotPlan, segment: SegmentPlan, gather: Callable[[], Cast], watch: Watcher
 ) -> Published:
     """Publish a segment's latents, rendering them unless they are there.
 
+    `gather` is called under the claim: loading a network takes minutes, and may run out of memory.
     Raises: Busy, Waived, Preempted, Yielded, LeaseLost, OutOfMemory, CheckFailed, StoreError, DatabaseAway.
     """
 
     def render(work: Work) -> Rendered:
-        own = replace(exchange, check=_both(work.checkpoint, exchange.check))
+        cast = gather()
+        own = replace(cast.exchange, check=_both(work.checkpoint, cast.exchange.check))
         name = f"{shot.id} {segment.index + 1}/{len(shot.segments)}"
         predictions = denoise_segment(
             plan,
             shot,
             segment,
             pod.bundle(plan.profile),
-            denoiser,
+            cast.denoiser,
             own,
             lambda done, total: watch.advance("segment", name, done, total),
         )

@@ -182,7 +182,7 @@ def reconcile(
     """
     if server:
         os.environ["PREFECT_API_URL"] = server
-    from tasks.rerun import reconcile_round
+    from tasks.rounds import reconcile_round
 
     console = Output()
     while True:

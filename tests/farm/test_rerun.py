@@ -1,6 +1,7 @@
 """Setting a farm up, and who is queued again, against a real Prefect server; nobody renders here."""
 
 import asyncio
+import time
 from dataclasses import replace
 from uuid import UUID
 
@@ -20,11 +21,14 @@ from tasks.farm_setup import files
 from tasks.farm_setup.apply import Wanted, set_up
 from tasks.farm_setup.files import read_automations, read_deployments
 from tasks.pod import open_pod
+from tasks.register import register
 from tasks.rehearsal import Rehearsal, ingest_rehearsal
-from tasks.rerun import UNSTARTED_SECONDS, look_after, reconcile_runs, silent
-from tasks.runs import PERSON, asked_by_a_person, children_of, read_run, requeue
+from tasks.rerun import look_after, wake_neighbours
+from tasks.retry_runs import retry
+from tasks.rounds import DISPATCH_SECONDS, UNSTARTED_SECONDS, reconcile_runs, silent
+from tasks.runs import PERSON, asked_by_a_person, children_of, read_run, requeue, server_now
 from tasks.services import SERVER
-from tasks.work import segment_item
+from tasks.work import film_item, segment_item
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Prefect's own
 
@@ -243,3 +247,65 @@ def test_a_cluster_gives_the_server_the_same_settings():
     deployment = next(one for one in yaml.safe_load_all(text) if one["kind"] == "Deployment")
     given = {one["name"]: one.get("value") for one in deployment["spec"]["template"]["spec"]["containers"][0]["env"]}
     assert SERVER.items() <= given.items()
+
+
+def test_a_segment_that_waited_in_vain_goes_on_with_the_one_it_waited_for(episode, family):
+    pod, plan, _ = episode
+    parent, (first, second) = family
+    broken, waiting = (segment_item(segment) for segment in plan.shots[0].segments)
+    pod.ledger.fail(pod.ledger.claim(broken, "w", 60.0), "bug", "broken", 1.0)
+    pod.ledger.fail(pod.ledger.claim(waiting, "w", 60.0), "preempted", "NeighbourFailed: segment 0 has failed", 1.0)
+    for run in (first, second, parent):
+        set_states(run, Running(), Failed())
+    assert "2 of its 2 children are not through" in look_after(second)  # nothing has changed for it
+    pod.ledger.retry(broken, "sam", "mended")
+    set_states(first, AwaitingRetry(message=PERSON), Running())
+    assert wake_neighbours(first) == [read_run(second).name]
+    assert read_run(second).state == "SCHEDULED"
+    set_states(second, Running(), Failed())  # as if nobody had woken it
+    set_states(first, Completed())
+    assert look_after(first) == f"{read_run(second).name} go on: what they waited for is there or on its way"
+    assert read_run(second).state == "SCHEDULED"
+
+
+def test_farm_retry_queues_what_is_red_without_an_attempt_of_its_own(episode, family):
+    pod, plan, given = episode
+    _, (first, second) = family
+    register(pod.ledger, plan, given["order"])
+    for run in (first, second):
+        set_states(run, Running(), Failed())  # refused by the breaker, or out of memory before the claim
+    done = retry(pod, plan.episode, "", None, ["failed"], "sam", "mended", True)
+    assert done.forgiven == () and {read_run(first).name, read_run(second).name} <= set(done.queued)
+    set_states(second, Running(), Failed())
+    assert retry(pod, plan.episode, "s1", 0, ["failed"], "sam", "mended", True).queued == ()
+
+
+def test_an_episode_whose_film_cannot_be_made_is_left_to_a_person(episode, family):
+    pod, plan, _ = episode
+    parent, children = family
+    for run in children:
+        set_states(run, Running(), Completed())
+    set_states(parent, Running(), Failed())
+    pod.ledger.fail(pod.ledger.claim(film_item(plan), "w", 60.0), "failed_checks", "no sound", 1.0)
+    assert look_after(children[0]).endswith("goes on")  # a device may have been broken
+    set_states(parent, Running(), Failed())
+    pod.ledger.fail(pod.ledger.claim(film_item(plan), "w", 60.0), "failed_checks", "no sound", 1.0)
+    assert look_after(children[0]).startswith("nothing: 2 x failed_checks")
+    assert reconcile_runs(now=read_run(parent).since + 60) == []
+    assert read_run(parent).state == "FAILED"
+
+
+def test_an_episode_that_has_no_children_yet_is_asking_the_store(episode):
+    _, _, given = episode
+    run = run_deployment(
+        "episode/episode", parameters={**given, "dispatch": "deployments"}, timeout=0, as_subflow=False
+    )
+    set_states(run.id, Pending(), Running())
+    begun = read_run(run.id).since
+    assert reconcile_runs(now=begun + UNSTARTED_SECONDS + 600) == []
+    done = reconcile_runs(now=begun + DISPATCH_SECONDS + 60)
+    assert done[0] == f"{run.name} was silent and counts as crashed" or done[0].endswith("counts as crashed")
+
+
+def test_the_servers_clock_is_asked_and_not_this_machines():
+    assert abs(server_now() - time.time()) < 2.0

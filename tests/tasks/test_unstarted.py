@@ -4,7 +4,7 @@ from uuid import UUID
 
 import pytest
 
-from tasks.rerun import UNSTARTED_SECONDS, unstarted
+from tasks.rounds import UNSTARTED_SECONDS, unstarted
 from tasks.runs import Run
 
 
