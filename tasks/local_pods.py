@@ -1,6 +1,6 @@
 """A take shared by several processes of this machine: the pods of a cluster in small. A killed one is started again.
 
-python -m tasks.local_pods ORDER SHOT SEGMENTS STORE DATABASE
+python -m tasks.local_pods ORDER SHOT SEGMENTS STORE     the database is FARM_DATABASE: its password is nobody's to list
 """
 
 import itertools
@@ -14,9 +14,9 @@ from pathlib import Path
 from tasks.errors import Preempted, TransientError
 from tasks.give_way import StopNotice, give_way
 from tasks.plan.types import Plan, SegmentPlan, ShotPlan
-from tasks.pod import Pod, open_pod, release_the_dead
+from tasks.pod import PATIENCE_SECONDS, Pod, open_pod, release_the_dead
 from tasks.progress import Silence, watcher
-from tasks.settings import settings
+from tasks.settings import environment_with, settings
 from tasks.take import missing_segments, render_take
 from tasks.waivers import load_order
 
@@ -91,14 +91,14 @@ def _look_after(
 def _start(pod: Pod, order: str, shot: ShotPlan, part: tuple[int, ...]) -> subprocess.Popen[bytes]:
     segments = ",".join(map(str, part))
     address = pod.ledger.transactions.engine.url.render_as_string(hide_password=False)
-    command = [sys.executable, "-m", "tasks.local_pods", order, shot.id, segments, pod.store.url, address]
-    return subprocess.Popen(command, cwd=Path(__file__).resolve().parent.parent)
+    command = [sys.executable, "-m", "tasks.local_pods", order, shot.id, segments, pod.store.url]
+    return subprocess.Popen(command, cwd=Path(__file__).resolve().parent.parent, env=environment_with(address))
 
 
-def main(order: str, shot: str, segments: str, store: str, database: str) -> int:
+def main(order: str, shot: str, segments: str, store: str) -> int:
     """Render some segments of a shot in this process."""
     wanted = {int(index) for index in segments.split(",")}
-    with open_pod(store, database) as pod:
+    with open_pod(store, patience_seconds=PATIENCE_SECONDS) as pod:
         plan = load_order(pod, order)
         part = next(one for one in plan.shots if one.id == shot)
         mine = [segment for segment in part.segments if segment.index in wanted]

@@ -155,12 +155,17 @@ def _costs(pod: Pod, plan: Plan, usd_per_hour: float) -> Sequence[Cost]:
     return costs
 
 
-def segment_named(pod: Pod, name: str) -> tuple[Plan, ShotPlan, SegmentPlan]:
-    """Return the segment that EPISODE/SHOT/INDEX names. Raises: ObjectMissing when there is none."""
+def segment_named(pod: Pod, name: str, *, as_planned: bool = False) -> tuple[Plan, ShotPlan, SegmentPlan]:
+    """Return the segment that EPISODE/SHOT/INDEX names, as it is rendered now or as it was planned without waivers.
+
+    Raises: ObjectMissing when there is none.
+    """
     episode, _, rest = name.partition("/")
     shot_id, _, index = rest.rpartition("/")
     _, order = find_order(pod, episode)
-    plan = apply_waivers(planned := load_plan(pod.store, order), read_waivers(pod.ledger, planned))
+    plan = load_plan(pod.store, order)
+    if not as_planned:
+        plan = apply_waivers(plan, read_waivers(pod.ledger, plan))
     for shot in plan.shots:
         for segment in shot.segments:
             if shot.id == shot_id and str(segment.index) == index:

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+import certifi
+
 from tasks.errors import ConfigError, TransientError
 from tasks.settings import settings
 
@@ -26,6 +28,9 @@ SERVER = {
     # Every 20 s it would look up the parent of each child; farm-cancel does it once, when an episode is cancelled.
     "PREFECT_SERVER_SERVICES_CANCELLATION_CLEANUP_LOOP_SECONDS": "3600",
 }
+# Nobody asks a local farm for heartbeats, and the thread that sends them keeps a run's slot up to a second too long.
+# (Prefect takes this one's "none" in no other form.)
+NO_HEARTBEATS = {"PREFECT_FLOWS": '{"heartbeat_frequency": null}'}
 START_SECONDS = 300.0  # on an idle machine it takes 5; a busy one is no failure
 Tell = Callable[[str], None]
 
@@ -48,14 +53,33 @@ def environment(port: int) -> dict[str, str]:
     return {**os.environ, **ours}
 
 
+def of_clients(env: Mapping[str, str], certificate: Path) -> dict[str, str]:
+    """Return the environment of who asks a local farm's server, from the server's; writes a certificate to that file.
+
+    Every client of Prefect reads a bundle of certificates, all hundred of them (25 ms of CPU, ten times a run), though
+    this server speaks plain HTTP. One is enough for that. The server keeps them all: its automations call webhooks.
+    """
+    one, end, _ = Path(certifi.where()).read_text().partition("-----END CERTIFICATE-----\n")
+    certificate.write_text(one + end)
+    quiet = {} if "PREFECT_FLOWS_HEARTBEAT_FREQUENCY" in env else NO_HEARTBEATS
+    return {**env, **quiet, "PREFECT_API_SSL_CERT_FILE": str(certificate)}
+
+
+def asked_to_stop() -> threading.Event:
+    """Return an event that is set at Ctrl-C, SIGTERM, or when the terminal is closed (unless started by nohup)."""
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, lambda *_: stop.set())
+    return stop
+
+
 def run_local_farm(port: int, workers: int, tell: Tell) -> None:
-    """Start everything, say where it is, and end everything at Ctrl-C or SIGTERM.
+    """Start everything, say where it is, and end everything at Ctrl-C, SIGTERM or the end of the terminal.
 
     Raises: ConfigError when the port is taken, TransientError when the server does not come up.
     """
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    stop = asked_to_stop()
     with local_farm(port, workers) as url:
         tell(f"dashboard: {url}")
         tell("submit an episode from another terminal: farm submit examples/pilot/episode.yaml")
@@ -72,17 +96,17 @@ def local_farm(port: int, workers: int, reconcile_seconds: int = 60) -> Iterator
     """
     if _answers(port):
         raise ConfigError(f"port {port} is taken; stop what uses it or choose another: farm up --port {port + 1}")
-    env = environment(port)
+    server = environment(port)
     logs = settings().home.resolve() / "logs"
     logs.mkdir(parents=True, exist_ok=True)
     started: list[subprocess.Popen[bytes]] = []
     warm = Path(tempfile.mkdtemp(prefix="farm-warm-"))  # a socket's path has little room
-    env["FARM_WARM"] = str(warm / "socket")
+    env = of_clients(server, warm / "certificate.pem") | {"FARM_WARM": str(warm / "socket")}
     try:
         if workers:
             started.append(_start(["tasks.warm.server", env["FARM_WARM"]], env, logs / "warm.log"))
         words = ["prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-        started.append(_start(words, env, logs / "server.log"))
+        started.append(_start(words, server, logs / "server.log"))
         _await_server(port, started[-1], logs / "server.log")
         prepare_server(env, workers)
         for pool in ("farm-cpu", "farm-gpu") if workers else ():
@@ -115,13 +139,13 @@ def start_episode(server: str, episode: str, order: str, store: str, database: s
     os.environ["PREFECT_API_URL"] = server
     from prefect.deployments import run_deployment
 
-    limit = pool_limit("farm-gpu", server)
+    kind, limit = pool_facts("farm-gpu", server)
     if limit is not None and limit < widest_take:
         raise ConfigError(
             f"a take has {widest_take} segments that render together and pool farm-gpu lets {limit} run; "
             f"raise its limit (farm up --workers {widest_take}) or episode.sampler.windows_per_segment"
         )
-    parameters = {"episode": episode, "order": order, "store": store, "database": database, "out": out}
+    parameters = {"episode": episode, "order": order, "out": out, **told_places(kind, store, database)}
     try:
         run = run_deployment("episode/episode", parameters={**parameters, "dispatch": "deployments"}, timeout=0)
     except Exception as exc:
@@ -129,8 +153,31 @@ def start_episode(server: str, episode: str, order: str, store: str, database: s
     return f"{server.removesuffix('/api')}/runs/flow-run/{run.id}"  # type: ignore[union-attr]
 
 
-def pool_limit(pool: str, server: str) -> int | None:
-    """Return how many runs of a pool may be at work at the same time; None: no limit.
+def told_places(kind: str, store: str, database: str) -> dict[str, str]:
+    """Return which store and database the runs of a pool of this kind are told; empty: what they are set up with.
+
+    Everybody can read a run's parameters, so an address with a password is never among them; pods of a cluster have
+    addresses of their own for the same servers. Raises: ConfigError when a cluster could not reach them.
+    """
+    from sqlalchemy import make_url
+
+    address = make_url(database)
+    if kind == "kubernetes":
+        mine = [
+            f"{name} {value} is a place on this machine"
+            for name, value, here in (
+                ("FARM_STORE", store, store.startswith("file:")),
+                ("FARM_DATABASE", database, address.get_backend_name() == "sqlite"),
+            )
+            if here
+        ]
+        if mine:
+            raise ConfigError(f"{' and '.join(mine)}, and pool farm-gpu is a cluster; set the cluster's own addresses")
+    return {"store": store, "database": "" if kind == "kubernetes" or address.password else database}
+
+
+def pool_facts(pool: str, server: str) -> tuple[str, int | None]:
+    """Return a pool's kind (process, kubernetes) and how many of its runs may be at work at a time; None: no limit.
 
     Raises: TransientError when the server does not answer or has no such pool.
     """
@@ -138,10 +185,10 @@ def pool_limit(pool: str, server: str) -> int | None:
 
     try:
         with get_client(sync_client=True) as client:
-            limit: int | None = client.read_work_pool(pool).concurrency_limit
+            found = client.read_work_pool(pool)
     except Exception as exc:
         raise TransientError(f"{server} has no pool {pool} ({exc}); is the farm up? (farm up)") from exc
-    return limit
+    return found.type, found.concurrency_limit
 
 
 def _start(words: list[str], env: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:

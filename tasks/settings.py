@@ -1,5 +1,6 @@
 """Where the farm runs, from the environment (`FARM_*`); the only module that reads it."""
 
+import os
 from functools import lru_cache
 from pathlib import Path
 
@@ -51,3 +52,8 @@ def settings() -> Settings:
     Raises: pydantic.ValidationError when an environment value is not of its type.
     """
     return Settings()
+
+
+def environment_with(database: str) -> dict[str, str]:
+    """Return the environment of a process of this farm's that works on that database."""
+    return {**os.environ, "FARM_DATABASE": database}

@@ -123,7 +123,7 @@ def waive(
     """Finish the film without a segment; `farm retry --state waived` takes that back. In the audit trail."""
     console = Output(as_json)
     with open_pod(store) as pod:
-        _, shot, part = segment_named(pod, segment)
+        _, shot, part = segment_named(pod, segment, as_planned=True)  # what beside another still has another name
         changed = pod.ledger.waive(segment_item(part), how, getpass.getuser(), why)
     others = len(shot.segments) - 1
     beside = f"; the shot's other {others} segments render beside a still" if others else ""

@@ -105,7 +105,7 @@ def run_flow(made: Prepared, order: str, folder: Path, store: str, pods: int) ->
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "180")  # a busy laptop takes a minute
     from flows.episode import render_episode
 
-    parameters: dict[str, Any] = {"store": store or settings().store_url, "database": settings().database_url}
+    parameters: dict[str, Any] = {"store": store or settings().store_url}  # never the database: it has a password
     render_episode(made.plan.episode, order, **parameters, out=str(folder), pods=pods)
 
 

@@ -5,22 +5,34 @@ import numpy as np
 import pytest
 
 from db.records import WorkItem
+from farm.commands.operations import waive
 from model.windows import num_latents_for_frames
 from tasks.denoise import take_of
 from tasks.fill import Fill, draw_slate, latent_of, latents_of
 from tasks.ingest import load_plan
 from tasks.pod import open_pod
+from tasks.pointer import pointer_key
 from tasks.progress import Silence
+from tasks.register import register
 from tasks.rehearsal import Rehearsal, ingest_rehearsal
+from tasks.settings import settings
 from tasks.take import missing_segments, render_take
-from tasks.waivers import apply_waivers, load_order
+from tasks.waivers import apply_waivers, load_order, read_waivers
 from tasks.work import export_film, film_item, make_film, make_shot, segment_item
 
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory):
-    """A farm with a planned take of three segments."""
+    """A farm with a planned take of three segments, which is this process's farm meanwhile."""
     folder = tmp_path_factory.mktemp("waivers")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FARM_DATABASE", f"sqlite:///{folder / 'farm.db'}")
+        settings.cache_clear()
+        yield from opened(folder)
+    settings.cache_clear()
+
+
+def opened(folder):
     with open_pod((folder / "store").as_uri(), f"sqlite:///{folder / 'farm.db'}") as pod:
         _, order = ingest_rehearsal(folder / "manifest", Rehearsal((3, 1), steps=2), pod)
         yield pod, order, folder
@@ -94,6 +106,30 @@ def test_a_waiver_taken_back_renders_the_film_that_was_planned(scene):
     assert missing_segments(pod, plan.shots[1]) == ()
     finish(pod, order, folder / "whole")
     assert pod.ledger.status(film_item(plan)).state == "done"
+
+
+def test_two_waivers_in_one_shot_are_taken_back_in_any_order(scene):
+    pod, order, _ = scene
+    plan, name = load_plan(pod.store, order), f"{load_plan(pod.store, order).episode}/s1"
+    register(pod.ledger, plan, order)
+    for segment in plan.shots[0].segments:
+        pod.store.delete(pointer_key(segment_item(segment)))
+        pod.ledger.reopen(segment_item(segment), "sam", "for the next test")
+    keys = {}
+    for index in (0, 1):
+        waive(f"{name}/{index}", "slate", "", pod.store.url)
+        keys[index] = load_order(pod, order)
+    one, both = keys[0], keys[1]
+    assert len({plan.key, one.key, both.key}) == 3
+    assert read_waivers(pod.ledger, plan) == {s.key: "slate" for s in plan.shots[0].segments[:2]}
+    waive(f"{name}/1", "hold-last", "", pod.store.url)
+    assert load_order(pod, order).key not in (one.key, both.key)  # another film
+    pod.ledger.retry(segment_item(plan.shots[0].segments[0]), "sam", "the first one first")
+    left = load_order(pod, order)
+    assert read_waivers(pod.ledger, plan) == {plan.shots[0].segments[1].key: "hold-last"}
+    assert left.key not in (plan.key, one.key, both.key)
+    pod.ledger.retry(segment_item(plan.shots[0].segments[1]), "sam", "and the other")
+    assert load_order(pod, order) == plan
 
 
 def test_a_fill_holds_the_last_good_frame_and_shows_the_slate_only_where_it_is_asked_for():
