@@ -21,14 +21,17 @@ class TryAgain(Exception):
 class Retry:
     """Waits of `first_seconds`, twice that, and so on up to `max_seconds`, each shortened at random by up to half.
 
-    Eight tries wait up to 24 s in all: longer than a store's usual hiccup, shorter than a lease.
+    Eight tries wait up to 24 s in all: longer than a store's usual hiccup, shorter than a lease. Where the tries
+    themselves take long, because nothing answers, there is none that begins later than `total_seconds` after the first.
     """
 
     tries: int = 8
     first_seconds: float = 0.2
     max_seconds: float = 8.0
+    total_seconds: float = 45.0
     sleep: Callable[[float], None] = time.sleep
     jitter: Callable[[], float] = field(default_factory=lambda: random.Random().random)
+    clock: Callable[[], float] = time.monotonic
 
     def wait_seconds(self, failures: int) -> float:
         """Return the wait after this many failures (from 1)."""
@@ -40,12 +43,13 @@ class Retry:
 
         Raises: StoreError after the last try, from its cause.
         """
+        deadline = self.clock() + self.total_seconds
         for failures in range(1, self.tries + 1):
             try:
                 return attempt(failures > 1)
             except TryAgain as exc:
-                if failures == self.tries:
-                    raise StoreError(f"{what}: {exc} ({self.tries} tries)") from exc
+                if failures == self.tries or self.clock() > deadline:
+                    raise StoreError(f"{what}: {exc} ({failures} tries)") from exc
                 log.warning(
                     "store call failed, trying again", extra={"call": what, "failure": str(exc), "try": failures}
                 )

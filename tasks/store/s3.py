@@ -45,7 +45,7 @@ class S3Store:
         *,
         endpoint: str = "",
         retry: Retry | None = None,
-        timeout_seconds: float = 60.0,
+        timeout_seconds: float = 15.0,  # of silence, not of a transfer; a pod waits for no answer longer than a step
         part_bytes: int = PART_BYTES,
         page_keys: int = 1000,
     ) -> None:

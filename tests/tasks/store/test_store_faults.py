@@ -10,6 +10,7 @@ import pytest
 from tasks.errors import ConfigError, StoreError
 from tasks.store import Retry, open_store
 from tasks.store.faults import Fault, faulty_proxy
+from tasks.store.retry import TryAgain
 from tasks.store.s3 import S3Store
 
 DATA = bytes(range(256)) * 40
@@ -120,6 +121,19 @@ def test_an_upload_that_loses_the_race_is_given_back(broken: S3Store, s3_place, 
         store._client.close()
     assert rival.get("big") == b"rival"
     assert rival.sweep(-60.0) == 0, "no parts are left behind"
+
+
+def test_a_store_that_does_not_answer_at_all_is_given_up_after_a_minute_not_after_eight():
+    now = [0.0]
+
+    def hang(_maybe_done):
+        now[0] += 15.0  # the client's own time-out
+        raise TryAgain("read timed out")
+
+    retry = Retry(sleep=lambda seconds: None, clock=lambda: now[0])
+    with pytest.raises(StoreError, match=r"read timed out \(4 tries\)"):
+        retry.run("get x", hang)
+    assert now[0] == 60.0
 
 
 def test_patience_ends_with_an_error_that_names_call_and_cause(s3_place, script: Script) -> None:
