@@ -7,7 +7,7 @@ PIP := PYTHONWARNINGS=ignore $(BIN)/pip install --quiet --disable-pip-version-ch
 export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: demo farm test check bench golden ablate chaos clean
+.PHONY: demo farm test cluster-test check bench golden ablate chaos clean
 
 demo: $(VENV)/.core
 	$(BIN)/farm demo
@@ -16,7 +16,11 @@ farm: $(VENV)/.core
 	$(BIN)/farm up
 
 test: check
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	env -u KUBECONFIG $(BIN)/python -m pytest -n 2 --dist loadfile
+
+# Changes the cluster that KUBECONFIG names, and leaves it as it was: k8s/README.md says what it makes there.
+cluster-test: $(VENV)/.dev
+	$(BIN)/python -m pytest -n0 -m cluster tests/cluster
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

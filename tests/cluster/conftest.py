@@ -12,7 +12,6 @@ are gone afterwards.
 
 import os
 import sys
-import time
 import uuid
 from dataclasses import replace
 from pathlib import Path
@@ -27,9 +26,10 @@ from tasks.cluster.pools import ensure_pool
 sys.path.insert(0, str(Path(__file__).parents[1] / "k8s"))  # the helpers of both folders of tests
 sys.path.insert(0, str(Path(__file__).parent))
 
-from fake_node import LABEL, FakeNode
-from ground import BAD_IMAGE, IMAGE, POLL_SECONDS, WAIT_SECONDS, Ground, make_namespace, make_priority_class
+from fake_node import LABEL, FakeNode, other_kubelet
+from ground import BAD_IMAGE, IMAGE, WAIT_SECONDS, Ground, end_namespace, make_namespace
 from servers import prefect_server, process
+from shipped import RIGHTS, Place, as_account, bring
 
 
 def pytest_collection_modifyitems(items):
@@ -47,45 +47,62 @@ def kube():
 
 @pytest.fixture(scope="session")
 def namespace(kube):
+    """A namespace with the accounts and rights of the base, and priority classes of its own: other runs have theirs."""
     name = f"avatar-farm-test-{uuid.uuid4().hex[:8]}"
-    made = [c for c, value in (("farm-control", 100000), ("farm-batch", 10)) if make_priority_class(kube, c, value)]
-    make_namespace(kube, name)
-    yield name
-    kube.delete(f"/api/v1/namespaces/{name}")
-    end = time.monotonic() + WAIT_SECONDS
-    while kube.get(f"/api/v1/namespaces/{name}") and time.monotonic() < end:
-        time.sleep(POLL_SECONDS)  # the next run, or the end of the cluster, finds it clean
-    for priority_class in made:
-        kube.delete(f"/apis/scheduling.k8s.io/v1/priorityclasses/{priority_class}")
+    outside = []
+    try:
+        make_namespace(kube, name)
+        outside = bring(kube, Place(name, name, name).things(RIGHTS))
+        yield name
+    finally:
+        for path in outside:
+            kube.delete(path)
+        end_namespace(kube, name)
 
 
 @pytest.fixture(scope="session")
 def shape(namespace):
     """A pool of its own: the worker's observer sees this session's Jobs and no others."""
     small = replace(GPU_POOL, cpu="100m", memory="256Mi", shm="64Mi", scratch="256Mi", image=IMAGE, grace_seconds=5)
-    return replace(small, pool=f"farm-test-{namespace[-8:]}", namespace=namespace)
+    priority = f"{namespace}-{GPU_POOL.priority_class}"
+    return replace(small, pool=f"farm-test-{namespace[-8:]}", namespace=namespace, priority_class=priority)
 
 
 @pytest.fixture(scope="session")
 def ground(kube, namespace, shape, tmp_path_factory):
-    """The cluster with a Prefect server beside it and a real worker between them."""
+    """The cluster with a Prefect server beside it and a real worker between them; the worker and the sweeper have the
+    tokens of their own accounts, and so no right that the base does not give them.
+    """
+    folder = tmp_path_factory.mktemp("worker")
+    sweeper = as_account(kube, namespace, "farm-sweeper", folder / "sweeper-kubeconfig")
+    as_account(kube, namespace, "farm-worker", folder / "worker-kubeconfig")
     with prefect_server(tmp_path_factory.mktemp("server")) as url:
-        made = Ground(kube, namespace, url, shape.pool, WAIT_SECONDS)
+        made = Ground(kube, sweeper, namespace, url, shape.pool, WAIT_SECONDS)
         made.prefect(lambda client: ensure_pool(client, shape.pool, base_job_template(shape)))
         observer = "PREFECT_INTEGRATIONS_KUBERNETES_OBSERVER"
         variables = {
+            "KUBECONFIG": str(folder / "worker-kubeconfig"),
             "PREFECT_API_URL": url,
             f"{observer}_NAMESPACES": namespace,
             f"{observer}_ADDITIONAL_LABEL_FILTERS": f"avatar-farm/pool={shape.pool}",
             "PREFECT_WORKER_QUERY_SECONDS": "2",
         }
         command = ["prefect", "worker", "start", f"--pool={shape.pool}", "--type=kubernetes", "--install-policy=never"]
-        with process(command, tmp_path_factory.mktemp("worker"), variables):
+        with process(command, folder, variables):
             yield made
 
 
+@pytest.fixture(scope="session")
+def alone(kube, namespace):
+    """Nobody else does a kubelet's work on nodes of ours."""
+    deed = other_kubelet(kube, namespace, wait_seconds=WAIT_SECONDS)
+    if deed:
+        sentence = f"somebody else plays kubelet on nodes labelled {LABEL} ({deed} while ours is silent); exclude them"
+        pytest.fail(sentence, pytrace=False)
+
+
 @pytest.fixture
-def node(ground):
+def node(ground, alone):
     with FakeNode(ground.api, ground.namespace, bad_image=BAD_IMAGE, wait_seconds=WAIT_SECONDS) as made:
         yield made
 
@@ -97,7 +114,7 @@ def on_node(node):
 
 
 @pytest.fixture
-def two_nodes(ground):
+def two_nodes(ground, alone):
     group = f"pair-{uuid.uuid4().hex[:6]}"
     with (
         FakeNode(ground.api, ground.namespace, group=group, wait_seconds=WAIT_SECONDS) as first,

@@ -2,7 +2,7 @@
 
 So the suite needs a control plane, but neither GPUs nor images: pods on this node go to Running when they are bound,
 to ErrImagePull when their image is a bad one, and end when they are told to. Whatever else plays kubelet in the cluster
-must leave nodes with this label alone.
+must leave nodes with this label alone: `other_kubelet` finds out.
 """
 
 import threading
@@ -17,7 +17,8 @@ LABEL = "avatar-farm/test-node"
 TAINT = "avatar-farm/spot"  # GPU pods of the template tolerate it, nobody else's do
 TICK_SECONDS = 0.5
 BEAT_TICKS = 10
-PASSING = (0, 404, 409, 429, 500, 503, 504)  # gone, changed meanwhile, or a busy server: the next tick looks again
+PROBE_SECONDS = 15.0  # whoever plays kubelet for all nodes has seen a pod by then
+PASSING = (0, 404, 409, 429, 500, 502, 503, 504)  # gone, changed meanwhile, or a busy server: the next tick looks again
 
 
 class FakeNode:
@@ -35,6 +36,8 @@ class FakeNode:
 
     def __enter__(self):
         labels = {LABEL: self.group, "kubernetes.io/hostname": self.name, "nvidia.com/gpu.product": "FAKE"}
+        for area in ("region", "zone"):  # of its own: where most nodes are dead, the controller evicts nobody
+            labels[f"topology.kubernetes.io/{area}"] = self.group
         spec = {"taints": [{"key": TAINT, "effect": "NoSchedule"}]}
         body = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": self.name, "labels": labels}, "spec": spec}
         self._api.request("POST", "/api/v1/nodes", body=body)
@@ -51,7 +54,7 @@ class FakeNode:
         self.die()
         self._api.delete(self.path)
         for pod in self._pods():  # no kubelet is left to confirm their end
-            self._remove(pod)
+            remove(self._api, self._path(pod))
         assert self.faults == []
 
     def _wait_until_open(self):
@@ -96,7 +99,7 @@ class FakeNode:
         if "deletionTimestamp" in pod["metadata"]:
             if phase not in ("Succeeded", "Failed"):
                 self.finish(pod, 143)
-            self._remove(pod)
+            remove(self._api, self._path(pod))
         elif phase == "Pending" and not pod["status"].get("containerStatuses"):
             image = pod["spec"]["containers"][0]["image"]
             if image == self._bad_image:
@@ -118,13 +121,6 @@ class FakeNode:
             body["metadata"] = {"resourceVersion": pod["metadata"].get("resourceVersion")}
         self._api.request("PATCH", f"{self._path(pod)}/status", body=body, patch=MERGE_PATCH)
 
-    def _remove(self, pod):
-        try:
-            self._api.request("DELETE", self._path(pod), query={"gracePeriodSeconds": "0"})
-        except ClusterError as exc:
-            if exc.status != 404:
-                raise
-
     def _beat(self):
         amounts = {"cpu": "64", "memory": "1000Gi", "ephemeral-storage": "1000Gi", "pods": "110"}
         amounts |= {GPU_RESOURCE: str(self._gpus)} if self._gpus else {}
@@ -140,6 +136,50 @@ class FakeNode:
 
     def _path(self, pod):
         return f"/api/v1/namespaces/{self._namespace}/pods/{pod['metadata']['name']}"
+
+
+def remove(api, path):
+    """Take a pod away without waiting for its node."""
+    try:
+        api.request("DELETE", path, query={"gracePeriodSeconds": "0"})
+    except ClusterError as exc:
+        if exc.status != 404:
+            raise
+
+
+def other_kubelet(api, namespace, *, seconds=PROBE_SECONDS, wait_seconds=240.0):
+    """Return what somebody else did to a silent node of ours or to its pod; nothing when we are alone with them."""
+    with FakeNode(api, namespace, wait_seconds=wait_seconds) as node:
+        node.die()
+        pods = f"/api/v1/namespaces/{namespace}/pods"
+        made = api.request("POST", pods, body=_probe(node.name))
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if deed := _deed(api, node, f"{pods}/{made['metadata']['name']}"):
+                return deed
+            time.sleep(TICK_SECONDS)
+    return ""
+
+
+def _deed(api, node, pod_path):
+    phase = (api.get(pod_path) or {"status": {"phase": "gone"}})["status"].get("phase", "Pending")
+    if phase != "Pending":
+        return f"its pod is {phase}"
+    ready = [c for c in api.get(node.path)["status"]["conditions"] if c["type"] == "Ready"]
+    if any(c["reason"] not in ("Test", "NodeStatusUnknown") for c in ready):
+        return f"its Ready says {ready[0]['reason']}"
+    lease = api.get(f"/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{node.name}")
+    return "its lease is renewed" if lease else ""
+
+
+def _probe(node_name):
+    """Return a pod that every security level admits, placed on a node without a scheduler."""
+    rights = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+    container = {"name": "probe", "image": "registry.invalid/probe:0", "securityContext": rights}
+    spec = {"nodeName": node_name, "automountServiceAccountToken": False, "containers": [container]}
+    spec |= {"serviceAccountName": "farm-render", "terminationGracePeriodSeconds": 0, "restartPolicy": "Never"}
+    spec |= {"securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"generateName": "probe-"}, "spec": spec}
 
 
 def _now():

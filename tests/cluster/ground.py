@@ -6,6 +6,7 @@ import time
 import uuid
 from dataclasses import dataclass
 
+from fake_node import PASSING, remove
 from prefect import flow
 from prefect.client.orchestration import PrefectClient
 
@@ -18,6 +19,7 @@ IMAGE = os.environ.get("FARM_CLUSTER_IMAGE", "python:3.11-slim")
 BAD_IMAGE = os.environ.get("FARM_CLUSTER_BAD_IMAGE", "registry.invalid/avatar-farm/none:0")
 WAIT_SECONDS = float(os.environ.get("FARM_CLUSTER_WAIT", "300"))
 POLL_SECONDS = 0.5
+LEAVE_SECONDS = 20.0
 AT_ONCE = Patience(hopeless=0, pending=0, lost=0, orphan=0)
 
 
@@ -30,7 +32,8 @@ async def stand_in():
 class Ground:
     """One namespace of one cluster, one Prefect server, one pool whose worker puts Jobs there."""
 
-    api: KubeApi
+    api: KubeApi  # with the rights of whoever runs the suite
+    sweeper: KubeApi  # with those that the base gives the sweeper
     namespace: str
     prefect_url: str
     pool: str
@@ -84,20 +87,33 @@ class Ground:
         return self.wait(f"a running pod of {run}", look)
 
     def sweep(self, *, apply=True, patience=AT_ONCE):
-        """Run one round of the sweeper over the pool, without patience."""
-        return self.prefect(
-            lambda client: sweep(client, self.api, self.namespace, (self.pool,), apply=apply, patience=patience)
-        )
+        """Run one round of the sweeper over the pool, with its own rights and without patience."""
+        options = {"apply": apply, "patience": patience, "sleep": _at_once}
+        return self.prefect(lambda client: sweep(client, self.sweeper, self.namespace, (self.pool,), **options))
 
     def wait(self, what, look):
         """Return the first true answer of `look`."""
-        end = time.monotonic() + self.wait_seconds
-        while time.monotonic() < end:
+        return wait(what, look, self.wait_seconds)
+
+
+def wait(what, look, seconds=WAIT_SECONDS):
+    """Return the first true answer of `look`; an API server that is busy for a moment has not answered yet."""
+    end, last = time.monotonic() + seconds, ""
+    while time.monotonic() < end:
+        try:
             found = look()
-            if found:
-                return found
-            time.sleep(POLL_SECONDS)  # a cluster has no other way to be waited for
-        raise AssertionError(f"{what} did not come in {self.wait_seconds:.0f} s")
+        except ClusterError as exc:
+            if exc.status == 404 or exc.status not in PASSING:
+                raise
+            found, last = None, f"; the last error: {exc}"
+        if found:
+            return found
+        time.sleep(POLL_SECONDS)  # a cluster has no other way to be waited for
+    raise AssertionError(f"{what} did not come in {seconds:.0f} s{last}")
+
+
+async def _at_once(_seconds):
+    """Looks again without waiting."""
 
 
 def _runs(pod):
@@ -105,11 +121,10 @@ def _runs(pod):
 
 
 def make_namespace(api, name):
-    """Make what a pod of the templates names: account, config map, secrets."""
+    """Make what a pod of the templates names, but for its account: config map, secrets."""
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     create(api, "/api/v1/namespaces", {"kind": "Namespace", "metadata": {"name": name, "labels": labels}})
     inside = f"/api/v1/namespaces/{name}"
-    create(api, f"{inside}/serviceaccounts", {"kind": "ServiceAccount", "metadata": {"name": "farm-render"}})
     data = {"FARM_STORE": "file:///scratch/store"}
     create(api, f"{inside}/configmaps", {"kind": "ConfigMap", "metadata": {"name": "farm-runtime"}, "data": data})
     for secret, key in (("farm-runtime", "FARM_DATABASE"), ("prefect-auth", "auth-string")):
@@ -117,16 +132,21 @@ def make_namespace(api, name):
         create(api, f"{inside}/secrets", body)
 
 
-def make_priority_class(api, name, value):
-    """Make a priority class if the cluster lacks it; return whether we did."""
-    body = {"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": name}, "value": value}
-    try:
-        api.request("POST", "/apis/scheduling.k8s.io/v1/priorityclasses", body=body)
-    except ClusterError as exc:
-        if exc.status != 409:
-            raise
-        return False
-    return True
+def end_namespace(api, name, seconds=WAIT_SECONDS):
+    """Delete a namespace and wait until it is gone: the next run, or the end of the cluster, finds it clean.
+
+    Pods that no kubelet takes leave of are removed by force once a real one would have done so.
+    """
+    path, begun = f"/api/v1/namespaces/{name}", time.monotonic()
+    api.delete(path)
+
+    def gone():
+        if time.monotonic() - begun > LEAVE_SECONDS:
+            for pod in api.list(f"{path}/pods"):
+                remove(api, f"{path}/pods/{pod['metadata']['name']}")
+        return api.get(path) is None
+
+    wait(f"the end of namespace {name}", gone, seconds)
 
 
 def create(api, collection, body):

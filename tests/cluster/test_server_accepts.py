@@ -2,11 +2,11 @@
 
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from kustomize import build
 from rendering import as_server_keeps_it, render
+from shipped import COLLECTIONS, OVERLAYS
 
 from tasks.cluster.api import ClusterError
 from tasks.cluster.facts import read_facts
@@ -17,26 +17,6 @@ from tasks.cluster.weights_volume import claim_manifests
 
 STRICT = {"dryRun": "All", "fieldValidation": "Strict"}
 DIGEST = "ab" * 32
-OVERLAYS = Path(__file__).parents[2] / "k8s" / "overlays"
-COLLECTIONS = {
-    "ServiceAccount": "/api/v1/namespaces/{}/serviceaccounts",
-    "ConfigMap": "/api/v1/namespaces/{}/configmaps",
-    "Service": "/api/v1/namespaces/{}/services",
-    "ResourceQuota": "/api/v1/namespaces/{}/resourcequotas",
-    "LimitRange": "/api/v1/namespaces/{}/limitranges",
-    "PersistentVolumeClaim": "/api/v1/namespaces/{}/persistentvolumeclaims",
-    "Deployment": "/apis/apps/v1/namespaces/{}/deployments",
-    "StatefulSet": "/apis/apps/v1/namespaces/{}/statefulsets",
-    "Job": "/apis/batch/v1/namespaces/{}/jobs",
-    "CronJob": "/apis/batch/v1/namespaces/{}/cronjobs",
-    "NetworkPolicy": "/apis/networking.k8s.io/v1/namespaces/{}/networkpolicies",
-    "Role": "/apis/rbac.authorization.k8s.io/v1/namespaces/{}/roles",
-    "RoleBinding": "/apis/rbac.authorization.k8s.io/v1/namespaces/{}/rolebindings",
-    "ClusterRole": "/apis/rbac.authorization.k8s.io/v1/clusterroles",
-    "ClusterRoleBinding": "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
-    "PriorityClass": "/apis/scheduling.k8s.io/v1/priorityclasses",
-    "Namespace": "/api/v1/namespaces",
-}
 
 
 def offer(kube, namespace, manifest):
@@ -95,7 +75,7 @@ def test_the_server_refuses_what_our_rules_refuse(kube, namespace):
 
 def test_preflight_reads_this_cluster_and_finds_the_gpu_node(ground, node, shape):
     def look():
-        facts = read_facts(ground.api, ground.namespace, needed_permissions(ground.namespace))
+        facts = read_facts(ground.api, ground.namespace, needed_permissions(ground.namespace, ground.namespace))
         return facts, [str(finding) for finding in preflight(facts, (shape,))]
 
     def room():  # pods of earlier tests may still be going
@@ -106,3 +86,4 @@ def test_preflight_reads_this_cluster_and_finds_the_gpu_node(ground, node, shape
     assert facts.minor >= 31
     assert any("ok      configuration" in text for text in findings), findings
     assert not any(f"error   {shape.pool}" in text for text in findings), findings
+    assert not any("denied to system:serviceaccount" in text for text in findings), findings

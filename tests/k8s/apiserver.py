@@ -19,6 +19,7 @@ class ApiServer:
         self.objects = {}
         self.denied = set()  # (user, verb, resource)
         self.blocked = set()  # pods that a disruption budget protects
+        self.hiccups = []  # statuses that the next requests get instead of an answer
         self.requests = []
         self.page_size = 2  # small, so that every list is paged
         self.lock = threading.RLock()
@@ -26,6 +27,11 @@ class ApiServer:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+
+    def wrap(self, context):
+        """Speak TLS from now on."""
+        self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+        self.url = self.url.replace("http:", "https:")
 
     def close(self):
         self._server.shutdown()
@@ -62,7 +68,7 @@ class ApiServer:
             found = [thing for thing, label in labels if key in label and (not equals or label[key] == value)]
         for part in filter(None, query.get("fieldSelector", "").split(",")):
             key, _, value = part.partition("=")
-            found = [thing for thing in found if str(thing.get(key)) == value]
+            found = [thing for thing in found if str(_field(thing, key)) == value]
         start = int(query.get("continue", 0))
         page = found[start : start + self.page_size]
         more = {"continue": str(start + self.page_size)} if start + self.page_size < len(found) else {}
@@ -88,6 +94,12 @@ class ApiServer:
         return gone
 
 
+def _field(thing, key):
+    for part in key.split("."):
+        thing = (thing or {}).get(part)
+    return thing
+
+
 def _owned_by(pod, job):
     return any(owner["name"] == job for owner in pod["metadata"].get("ownerReferences", []))
 
@@ -101,6 +113,10 @@ def merge(target, patch):
             merge(target.setdefault(key, {}), value)
         else:
             target[key] = value
+
+
+# collections of which a missing object is 404; any other path is a collection, perhaps an empty one
+MISSED = ("/pods", "/nodes", "/jobs", "/configmaps", "/secrets", "/leases", "/namespaces")
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -128,6 +144,8 @@ class _Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(length)) if length else {}
         with state.lock:
             state.requests.append((self.command, parts.path, self.headers.get("Authorization", "")))
+            if state.hiccups:
+                return self._answer(state.hiccups.pop(0), "a hiccup")
             self._answer(*getattr(self, f"_{self.command.lower()}")(state, parts.path, query, body))
 
     do_GET = do_POST = do_PATCH = do_DELETE = _serve
@@ -142,7 +160,7 @@ class _Handler(BaseHTTPRequestHandler):
             return 200, state.objects[collection][name]
         if ("nobody", "get", name) in state.denied:
             return 403, f"{name} is forbidden"
-        if any(collection.endswith(kind) for kind in ("/pods", "/nodes", "/jobs", "/configmaps", "/secrets")):
+        if any(collection.endswith(kind) for kind in MISSED):
             return 404, f"{name} not found"
         if ("nobody", "list", name) in state.denied:
             return 403, f"{name} is forbidden"
@@ -166,7 +184,7 @@ class _Handler(BaseHTTPRequestHandler):
         return 201, state.put(path, body)
 
     def _patch(self, state, path, _query, body):
-        collection, _, name = path.rpartition("/")
+        collection, _, name = path.removesuffix("/status").rpartition("/")
         if self.headers["Content-Type"] != "application/merge-patch+json":
             return 415, "unsupported patch"
         merge(state.objects[collection][name], body)
@@ -176,6 +194,6 @@ class _Handler(BaseHTTPRequestHandler):
         collection, _, name = path.rpartition("/")
         if name not in state.objects.get(collection, {}):
             return 404, f"{name} not found"
-        if query.get("propagationPolicy") != "Background":
+        if collection.endswith("/jobs") and query.get("propagationPolicy") != "Background":
             return 400, "this test expects the pods of a Job to go with it"
         return 200, state.delete(collection, name)

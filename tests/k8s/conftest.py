@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))  # the helpers beside these tests
+sys.path.insert(0, str(Path(__file__).parents[1] / "cluster"))  # the helpers of both folders of tests
+sys.path.insert(0, str(Path(__file__).parent))
 
 from apiserver import ApiServer
 from servers import prefect_server

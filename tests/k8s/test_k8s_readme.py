@@ -46,3 +46,9 @@ def test_the_numbers_are_the_codes():
     assert f"Failed after {PATIENCE.pending / 60:.0f} minutes" in TEXT
     assert f"after {PATIENCE.lost / 60:.0f} minutes the run is Crashed" in TEXT
     assert f"two looks, {LOOK_AGAIN_SECONDS:.0f} s apart" in TEXT
+
+
+def test_every_dump_that_is_restored_is_made_by_a_command_of_the_page():
+    restored = re.findall(r"pg_restore .* -d (\w+) < (\S+)", TEXT)
+    assert len(restored) == 2
+    assert {(name, file) for name, file in restored} == set(re.findall(r"pg_dump .* (\w+) > (\S+)", TEXT))
