@@ -64,7 +64,7 @@ class Ledger:
     # -- what is planned
 
     def register_episode(self, episode: EpisodeEntry, actor: str = "farm") -> bool:
-        """Write an episode down; False when it was known. Raises: LedgerAway."""
+        """Write an episode down as the one asked for last; False when its key was known. Raises: LedgerAway."""
         return self._write(lambda s, now: registry.register_episode(s, episode, actor, now))
 
     def register_shots(self, episode_key: str, shots: Sequence[ShotEntry]) -> None:
@@ -166,7 +166,7 @@ class Ledger:
         return self.transactions.read(lambda s: report.all_statuses(s, kind, state))
 
     def episodes(self, name: str = "") -> list[EpisodeEntry]:
-        """Return the episodes of a name, or all, the newest plan first. Raises: LedgerAway."""
+        """Return the episodes of a name, or all, the plan that was asked for last first. Raises: LedgerAway."""
         return self.transactions.read(lambda s: report.episodes(s, name))
 
     def episode_segments(self, episode_key: str) -> list[report.SegmentStatus]:

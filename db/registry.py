@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from sqlalchemy import select
+from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from db import audit
@@ -13,11 +13,15 @@ from db.tables import EpisodeRow, SegmentRow, ShotRow, WeightsRow, WorkRow
 
 
 def register_episode(session: Session, episode: EpisodeEntry, actor: str, now: float) -> bool:
-    """Write the episode; False when it was known."""
-    known = session.execute(select(EpisodeRow.key).where(EpisodeRow.key == episode.key)).scalar_one_or_none()
-    if known:
+    """Write the episode as the one of its name that was asked for last; False when its key was known.
+
+    One key may come with another name or another split into segments, which the key does not hold: the newest counts.
+    """
+    fields = {**asdict(episode), "submitted_at": now}
+    known = update(EpisodeRow).where(EpisodeRow.key == episode.key).values(fields).returning(EpisodeRow.key)
+    if session.execute(known).first():
         return False
-    insert_new(session, EpisodeRow, [{**asdict(episode), "created_at": now}])
+    insert_new(session, EpisodeRow, [{**fields, "created_at": now}])
     audit.append(session, now, actor, "planned", f"episode {episode.key}", {"name": episode.name, "show": episode.show})
     return True
 

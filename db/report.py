@@ -80,8 +80,8 @@ def attempts_of(session: Session, item: WorkItem) -> list[Attempt]:
 
 
 def episodes(session: Session, name: str = "") -> list[EpisodeEntry]:
-    """Return the episodes of a name, or all, the newest plan first."""
-    query = select(EpisodeRow).order_by(EpisodeRow.created_at.desc(), EpisodeRow.key)
+    """Return the episodes of a name, or all, the plan that was asked for last first."""
+    query = select(EpisodeRow).order_by(EpisodeRow.submitted_at.desc(), EpisodeRow.created_at.desc(), EpisodeRow.key)
     if name:
         query = query.where(EpisodeRow.name == name)
     fields = [field.name for field in dataclasses.fields(EpisodeEntry)]

@@ -45,6 +45,7 @@ class EpisodeRow(Table):
     plan_sha256: Mapped[str] = mapped_column(SHA)
     manifest_sha256: Mapped[str] = mapped_column(SHA)
     created_at: Mapped[float] = mapped_column(Float(53))
+    submitted_at: Mapped[float] = mapped_column(Float(53), server_default="0")  # when it was last asked for
     breaker_from: Mapped[int] = mapped_column(BigInteger, default=0)  # attempts up to this row id no longer count
 
 

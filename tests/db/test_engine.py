@@ -15,7 +15,7 @@ from sqlalchemy import inspect, text
 from db.engine import HEAD, MIGRATIONS, connect, open_engine, revision, writing
 from db.errors import LedgerAway
 from db.ledger import Ledger, open_ledger
-from db.records import WorkItem
+from db.records import EpisodeEntry, WorkItem
 from db.tables import Table
 from db.transactions import Transactions
 
@@ -147,3 +147,19 @@ def test_a_transaction_cut_off_in_its_middle_runs_again_and_counts_once() -> Non
     assert len(runs) == 2 and waits == [0.2]
     engine.dispose()
     killer.dispose()
+
+
+def test_episodes_of_an_older_farm_were_last_asked_for_when_they_were_made(tmp_path: Path) -> None:
+    engine = open_engine(f"sqlite:///{tmp_path}/farm.db")
+    ledger = Ledger(engine, clock=lambda: 1000.0)
+    ledger.register_episode(EpisodeEntry("e" * 64, "pilot", "Pilot"))
+    with writing(engine).begin() as connection:
+        config = alembic_config()
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0001")
+        assert "submitted_at" not in {column["name"] for column in inspect(connection).get_columns("episodes")}
+    engine.dispose()
+    engine = open_engine(f"sqlite:///{tmp_path}/farm.db")
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT submitted_at FROM episodes")).scalars().all() == [1000.0]
+    engine.dispose()

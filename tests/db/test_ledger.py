@@ -287,6 +287,23 @@ def test_the_newest_plan_of_an_episode_comes_first(ledger, clock) -> None:
     assert len(ledger.episodes()) == 3 and ledger.episodes("third") == []
 
 
+def test_a_plan_that_is_put_back_is_the_newest_again(ledger, clock) -> None:
+    changed = EpisodeEntry("f" * 64, "pilot", "Pilot, with another emotion")
+    for entry in (EPISODE, changed, EPISODE):
+        clock.seconds += 1
+        ledger.register_episode(entry)
+    assert ledger.episodes("pilot") == [EPISODE, changed]
+    assert [entry.action for entry in ledger.audit_trail()] == ["planned", "planned"]
+
+
+def test_a_plan_of_the_same_key_is_known_by_its_newest_name_and_split(ledger, clock) -> None:
+    ledger.register_episode(EPISODE)
+    clock.seconds += 1
+    renamed = EpisodeEntry(EPISODE.key, "first", "Pilot", show="late", plan_sha256=sha("7"))
+    assert ledger.register_episode(renamed) is False
+    assert ledger.episodes() == [renamed]
+
+
 def test_the_table_of_segments_says_who_is_at_what_and_what_went_wrong(ledger) -> None:
     ledger.register_episode(EPISODE)
     ledger.register_shots(EPISODE.key, [ShotEntry(0, "s1", "k1", 0, 100)])
