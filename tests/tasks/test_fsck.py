@@ -186,7 +186,8 @@ def test_a_winner_published_while_fsck_looks_is_left_alone(publisher, verb: str)
     assert [entry.action for entry in ledger.audit_trail(str(SHOTS[0]))] == ["published", "reopened", "published"]
 
 
-def test_a_winner_published_again_after_the_ledger_was_read_is_left_alone(publisher) -> None:
+@pytest.mark.parametrize(("verb", "key"), [("list", FOLDER), ("get", pointer_key(SHOTS[0]))])
+def test_a_winner_published_again_before_or_after_its_pointer_was_read_is_left_alone(publisher, verb, key) -> None:
     store, ledger, other = publisher.store, publisher.ledger, replace(publisher, worker="w2")
 
     def render_another() -> None:
@@ -194,7 +195,7 @@ def test_a_winner_published_again_after_the_ledger_was_read_is_left_alone(publis
         ledger.reopen(SEGMENTS[2], "test", "somebody wants it anew")
         publish_episode(other, voice="of another machine")
 
-    quick = Meanwhile(store, "list", FOLDER, render_another)
+    quick = Meanwhile(store, verb, key, render_another)
     assert {f.rule for f in audit(quick, ledger, repair=True)} == {"parts are winners"} and quick.happened
     assert (find_done(store, SEGMENTS[2]).worker, ledger.status(SEGMENTS[2]).worker) == ("w2", "w2")
 
