@@ -2,15 +2,19 @@
 
 import copy
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from kustomize import build, pod_specs
 
 from tasks.cluster.api import connect
+from tasks.cluster.pool_shape import CPU_POOL, GPU_POOL
 
 OVERLAYS = Path(__file__).parents[2] / "k8s" / "overlays"
 RIGHTS = ("ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding", "PriorityClass")
 TOKEN_SECONDS = 6 * 3600
+STRICT = {"dryRun": "All", "fieldValidation": "Strict"}
+DIGEST = "ab" * 32
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
 COLLECTIONS = {
     "Pod": "/api/v1/namespaces/{}/pods",
@@ -31,6 +35,15 @@ COLLECTIONS = {
     "ClusterRoleBinding": RBAC + "/clusterrolebindings",
     "PriorityClass": "/apis/scheduling.k8s.io/v1/priorityclasses",
     "Namespace": "/api/v1/namespaces",
+}
+
+SHAPES = {
+    "cpu": CPU_POOL,
+    "gpu": GPU_POOL,
+    "weights": replace(GPU_POOL, weights_digest=DIGEST),
+    "eight": GPU_POOL.on_gpus(8),
+    "kueue": replace(GPU_POOL, kueue_queue="farm-gpu"),
+    "prefect owns": replace(GPU_POOL, rerun_owner="prefect"),
 }
 
 

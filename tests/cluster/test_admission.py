@@ -9,8 +9,7 @@ import copy
 import pytest
 from ground import end_namespace, wait
 from rendering import as_server_keeps_it, render
-from shipped import COLLECTIONS, RIGHTS, Place, as_account, bring
-from test_server_accepts import SHAPES, STRICT
+from shipped import COLLECTIONS, RIGHTS, SHAPES, STRICT, Place, as_account, bring
 
 from tasks.cluster.api import ClusterError
 from tasks.cluster.facts import read_facts
@@ -131,6 +130,9 @@ def test_the_sweeper_reads_its_ground_by_its_own_token(kube, place, tmp_path):
     sweeper = as_account(kube, place.control, "farm-sweeper", tmp_path / "kubeconfig")
     ground = wait("what the sweeper may see", lambda: _seen(sweeper, place.render))
     assert (ground.jobs, ground.pods) == ((), ())
+    with pytest.raises(ClusterError, match="farm-sweeper") as refused:  # it is the account that asks, not whoever tests
+        list(sweeper.list(f"/api/v1/namespaces/{place.render}/secrets"))
+    assert refused.value.status == 403
 
 
 def _seen(sweeper, namespace):

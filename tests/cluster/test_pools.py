@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from prefect.client.schemas.actions import WorkPoolUpdate
+from prefect.states import Completed
 
 from tasks.cluster.job_template import base_job_template
 from tasks.cluster.pools import ensure_pool, pause_pool
@@ -27,9 +28,12 @@ def test_a_pool_is_created_then_unchanged_then_updated_and_stays_paused(ground, 
 
 def test_the_worker_makes_jobs_as_the_pools_template_says(ground, node, on_node, shape):
     run = ground.submit("as-the-pool-says", **on_node)
-    (container,) = ground.running_pod(run)["spec"]["containers"]
+    pod = ground.running_pod(run)
+    (container,) = pod["spec"]["containers"]
     assert container["resources"]["requests"]["memory"] == container["resources"]["limits"]["memory"] == shape.memory
     (job,) = ground.jobs(run)
     assert job["metadata"]["namespace"] == shape.namespace
     assert job["spec"]["podReplacementPolicy"] == "Failed"
     assert job["spec"]["template"]["spec"]["priorityClassName"] == shape.priority_class
+    ground.set_state(run, Completed())
+    node.finish(pod)

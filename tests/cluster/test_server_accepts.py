@@ -1,22 +1,18 @@
 """A real API server takes every manifest of ours, in its strictest mode, without keeping any."""
 
 import json
-from dataclasses import replace
 
 import pytest
 from kustomize import build
 from rendering import as_server_keeps_it, render
-from shipped import COLLECTIONS, OVERLAYS
+from shipped import COLLECTIONS, DIGEST, OVERLAYS, SHAPES, STRICT
 
 from tasks.cluster.api import ClusterError
 from tasks.cluster.facts import read_facts
 from tasks.cluster.job_template import base_job_template
-from tasks.cluster.pool_shape import CPU_POOL, GPU_POOL
+from tasks.cluster.pool_shape import GPU_POOL
 from tasks.cluster.preflight import needed_permissions, preflight
 from tasks.cluster.weights_volume import claim_manifests
-
-STRICT = {"dryRun": "All", "fieldValidation": "Strict"}
-DIGEST = "ab" * 32
 
 
 def offer(kube, namespace, manifest):
@@ -32,16 +28,6 @@ def offer(kube, namespace, manifest):
         if exc.status != 409:  # there already, so it was acceptable
             raise
         return moved
-
-
-SHAPES = {
-    "cpu": CPU_POOL,
-    "gpu": GPU_POOL,
-    "weights": replace(GPU_POOL, weights_digest=DIGEST),
-    "eight": GPU_POOL.on_gpus(8),
-    "kueue": replace(GPU_POOL, kueue_queue="farm-gpu"),
-    "prefect owns": replace(GPU_POOL, rerun_owner="prefect"),
-}
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
