@@ -169,13 +169,13 @@ class Ledger:
         """Return the episodes of a name, or all, the plan that was asked for last first. Raises: LedgerAway."""
         return self.transactions.read(lambda s: report.episodes(s, name))
 
-    def episode_segments(self, episode_key: str) -> list[report.SegmentStatus]:
-        """Return the episode's segments in film order. Raises: LedgerAway."""
-        return self.transactions.read(lambda s: report.episode_segments(s, episode_key))
-
     def attempts(self, item: WorkItem) -> list[Attempt]:
         """Return the item's attempts by number. Raises: LedgerAway."""
-        return self.transactions.read(lambda s: report.attempts_of(s, item))
+        return self.attempts_of([item]).get(item, [])
+
+    def attempts_of(self, items: Sequence[WorkItem]) -> dict[WorkItem, list[Attempt]]:
+        """Return the attempts, by number, at those of these items that were tried. Raises: LedgerAway."""
+        return self.transactions.read(lambda s: report.attempts_of(s, items))
 
     def may_retry(self, item: WorkItem) -> Verdict:
         """Say whether the farm may try the item again by itself. Raises: LedgerAway."""
@@ -186,9 +186,21 @@ class Ledger:
         """Say whether the episode's circuit breaker lets new attempts through. Raises: LedgerAway."""
         return breaker(self.transactions.read(lambda s: report.episode_attempts(s, episode_key)))
 
-    def usage(self, *, episode: str = "", shot: str = "", show: str = "") -> report.Usage:
-        """Add up what was useful and wasted for an episode, a shot or a show. Raises: LedgerAway."""
-        return self.transactions.read(lambda s: report.usage(s, episode=episode, shot=shot, show=show))
+    def usage(self, *, episode: str = "", shot: str = "", show: str = "", name_of: str = "") -> report.Usage:
+        """Add up what was useful and wasted for a plan, a shot, a show, or all plans of the name that one has.
+
+        Raises: LedgerAway.
+        """
+        given = {"episode": episode, "shot": shot, "show": show, "name_of": name_of}
+        return self.transactions.read(lambda s: report.usage(s, **given))
+
+    def usage_by_shot(self, episode: str) -> dict[str, report.Usage]:
+        """Add up by shot id what all plans of the name that this one has have cost. Raises: LedgerAway."""
+        return self.transactions.read(lambda s: report.usage_by_shot(s, episode))
+
+    def usage_by_name(self) -> dict[str, report.Usage]:
+        """Add up what every episode has cost, by its name. Raises: LedgerAway."""
+        return self.transactions.read(report.usage_by_name)
 
     def trace(self, sha256: str, at_seconds: float | None = None) -> lineage.Node | None:
         """Return what the object was made from, all the way back; None when it is unknown. Raises: LedgerAway."""

@@ -1,14 +1,15 @@
 """Questions to the ledger: where work stands, what was tried, what it cost."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import ColumnElement, CompoundSelect, Select, func, literal, select, union
 from sqlalchemy.orm import Session
 
 from db.records import Attempt, Behalf, EpisodeEntry, ItemStatus, WorkItem
-from db.tables import ArtifactRow, AttemptRow, EpisodeRow, SegmentRow, ShotRow, WorkRow
+from db.tables import ArtifactRow, AttemptRow, EpisodeRow, ShotRow, WorkRow
 
 MANY = 500  # keys in one question; SQLite takes no more than some thousands
 
@@ -23,27 +24,16 @@ class Usage:
     useful_gpu_seconds: float
     wasted_gpu_seconds: float
 
-
-@dataclass(frozen=True)
-class SegmentStatus:
-    """One line of an episode's table: a segment in one of its shots."""
-
-    shot_id: str
-    shot_position: int
-    segment_position: int
-    status: ItemStatus
-    failure_class: str  # of the newest attempt
-    message: str
+    @property
+    def gpu_seconds(self) -> float:
+        return self.useful_gpu_seconds + self.wasted_gpu_seconds
 
 
 def item_statuses(session: Session, items: Sequence[WorkItem]) -> dict[WorkItem, ItemStatus]:
     """Return where each known item stands; unknown ones are left out."""
     found: dict[WorkItem, ItemStatus] = {}
-    for kind in sorted({item.kind for item in items}):
-        keys = sorted({item.key for item in items if item.kind == kind})
-        for start in range(0, len(keys), MANY):
-            query = _statuses().where(WorkRow.kind == kind, WorkRow.key.in_(keys[start : start + MANY]))
-            found |= {status.item: status for status in _read_statuses(session, query)}
+    for these in _batches(items):
+        found |= {status.item: status for status in _read_statuses(session, _statuses().where(these))}
     return found
 
 
@@ -57,26 +47,14 @@ def all_statuses(session: Session, kind: str = "", state: str = "") -> list[Item
     return _read_statuses(session, query)
 
 
-def episode_segments(session: Session, episode_key: str) -> list[SegmentStatus]:
-    """Return the episode's segments in film order."""
-    query = (
-        _statuses()
-        .add_columns(ShotRow.id, ShotRow.position, SegmentRow.position, AttemptRow.failure_class, AttemptRow.message)
-        .join(SegmentRow, (WorkRow.kind == "segment") & (SegmentRow.key == WorkRow.key))
-        .join(ShotRow, ShotRow.key == SegmentRow.shot_key)
-        .where(ShotRow.episode_key == episode_key)
-        .order_by(ShotRow.position, SegmentRow.position)
-    )
-    return [
-        SegmentStatus(shot_id, shot, segment, _status(work, attempt, object_key), failure_class or "", message or "")
-        for work, attempt, object_key, shot_id, shot, segment, failure_class, message in session.execute(query)
-    ]
-
-
-def attempts_of(session: Session, item: WorkItem) -> list[Attempt]:
-    """Return the item's attempts in the order of their numbers."""
-    query = _attempts().where(WorkRow.kind == item.kind, WorkRow.key == item.key).order_by(AttemptRow.number)
-    return [_attempt(*row) for row in session.execute(query)]
+def attempts_of(session: Session, items: Sequence[WorkItem]) -> dict[WorkItem, list[Attempt]]:
+    """Return the attempts at each item in the order of their numbers; items without any are left out."""
+    found: dict[WorkItem, list[Attempt]] = {}
+    for these in _batches(items):
+        for row in session.execute(_attempts().where(these).order_by(AttemptRow.work_id, AttemptRow.number)):
+            attempt = _attempt(*row)
+            found.setdefault(attempt.item, []).append(attempt)
+    return found
 
 
 def episodes(session: Session, name: str = "") -> list[EpisodeEntry]:
@@ -100,19 +78,60 @@ def episode_attempts(session: Session, episode_key: str, newest: int = 100) -> l
     return [_attempt(*row) for row in reversed(list(session.execute(query)))]
 
 
-def usage(session: Session, *, episode: str = "", shot: str = "", show: str = "") -> Usage:
-    """Add up the attempts made on behalf of an episode, a shot, both, or a show; of everything when none is named."""
-    useful, wasted, gpus = AttemptRow.useful_seconds, AttemptRow.wasted_seconds, AttemptRow.num_gpus
-    sums = [func.coalesce(func.sum(column), 0.0) for column in (useful, wasted, useful * gpus, wasted * gpus)]
-    query = select(func.count(AttemptRow.id), *sums)
+def usage(session: Session, *, episode: str = "", shot: str = "", show: str = "", name_of: str = "") -> Usage:
+    """Add up the attempts made for an episode's plan, a shot, both, a show, or every plan of the name that one has.
+
+    None of them given: all attempts.
+    """
+    query = select(*_sums())
     if episode:
         query = query.where(AttemptRow.episode_key == episode)
     if shot:
         query = query.where(AttemptRow.shot_key == shot)
     if show:
         query = query.where(AttemptRow.episode_key.in_(select(EpisodeRow.key).where(EpisodeRow.show == show)))
-    num_attempts, *seconds = session.execute(query).one()
+    if name_of:
+        query = query.where(AttemptRow.episode_key.in_(_plans_like(name_of)))
+    return _usage(*session.execute(query).one())
+
+
+def usage_by_shot(session: Session, episode: str) -> dict[str, Usage]:
+    """Add up by shot id what every plan of the name that this one has has cost; what is the film's is left out."""
+    same = (ShotRow.episode_key == AttemptRow.episode_key) & (ShotRow.key == AttemptRow.shot_key)
+    query = select(ShotRow.id, *_sums()).select_from(AttemptRow).join(ShotRow, same).group_by(ShotRow.id)
+    query = query.where(AttemptRow.episode_key.in_(_plans_like(episode)))
+    return {shot: _usage(*sums) for shot, *sums in session.execute(query)}
+
+
+def usage_by_name(session: Session) -> dict[str, Usage]:
+    """Add up what every episode has cost, by its name."""
+    same = EpisodeRow.key == AttemptRow.episode_key
+    query = select(EpisodeRow.name, *_sums()).select_from(AttemptRow).join(EpisodeRow, same).group_by(EpisodeRow.name)
+    return {name: _usage(*sums) for name, *sums in session.execute(query)}
+
+
+def _sums() -> list[ColumnElement[Any]]:
+    useful, wasted, gpus = AttemptRow.useful_seconds, AttemptRow.wasted_seconds, AttemptRow.num_gpus
+    sums = [func.coalesce(func.sum(column), 0.0) for column in (useful, wasted, useful * gpus, wasted * gpus)]
+    return [func.count(AttemptRow.id), *sums]
+
+
+def _usage(num_attempts: int, *seconds: float) -> Usage:
     return Usage(num_attempts, *map(float, seconds))
+
+
+def _plans_like(episode: str) -> "CompoundSelect[str]":
+    """Return the keys of all plans of an episode's name, edited or waived, by the key of one; itself if it is new."""
+    name = select(EpisodeRow.name).where(EpisodeRow.key == episode).scalar_subquery()
+    return union(select(EpisodeRow.key).where(EpisodeRow.name == name), select(literal(episode)))
+
+
+def _batches(items: Sequence[WorkItem]) -> Iterator[ColumnElement[bool]]:
+    """Yield conditions that name all the items, so many in one question as a database takes."""
+    for kind in sorted({item.kind for item in items}):
+        keys = sorted({item.key for item in items if item.kind == kind})
+        for start in range(0, len(keys), MANY):
+            yield (WorkRow.kind == kind) & WorkRow.key.in_(keys[start : start + MANY])
 
 
 def _statuses() -> "Select[WorkRow, AttemptRow, str]":

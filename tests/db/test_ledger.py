@@ -269,10 +269,6 @@ def test_what_is_planned_can_be_registered_twice(ledger) -> None:
         ledger.register_segments("k2", [SegmentEntry("g3", 0, 0, 1)])
         ledger.register_weights(WeightsEntry(sha("9"), "puppet", "puppet", 10, "Apache-2.0"))
         ledger.register_artifacts([Artifact(sha("8"), 5, "stem", name="ada.wav")])
-    table = [(s.shot_id, s.status.item.key, s.status.state) for s in ledger.episode_segments(EPISODE.key)]
-    assert table == [
-        (s, g, "pending") for s, g in [("s1", "g1"), ("s1", "g2"), ("s2", "g3"), ("s3", "g1"), ("s3", "g2")]
-    ]
     assert [status.item.key for status in ledger.items("segment", "pending")] == ["g1", "g2", "g3"]
     assert len(ledger.audit_trail()) == 1
 
@@ -304,20 +300,43 @@ def test_a_plan_of_the_same_key_is_known_by_its_newest_name_and_split(ledger, cl
     assert ledger.episodes() == [renamed]
 
 
-def test_the_table_of_segments_says_who_is_at_what_and_what_went_wrong(ledger) -> None:
-    ledger.register_episode(EPISODE)
-    ledger.register_shots(EPISODE.key, [ShotEntry(0, "s1", "k1", 0, 100)])
-    ledger.register_segments("k1", [SegmentEntry(ITEM.key, 0, 0, 3), SegmentEntry("b", 1, 3, 3)])
-    claim(ledger, "w7", item=WorkItem("segment", "b"))
+def test_attempts_at_many_items_are_asked_for_at_once(ledger) -> None:
+    busy, never = WorkItem("film", "b"), WorkItem("segment", "never tried")
     ledger.fail(claim(ledger), "failed_checks", "frozen while ada speaks", 2.0)
-    failed, busy = ledger.episode_segments(EPISODE.key)
-    assert (failed.status.state, failed.failure_class, failed.message) == (
-        "failed",
-        "failed_checks",
-        "frozen while ada speaks",
-    )
-    assert (busy.status.state, busy.status.worker) == ("running", "w7")
+    claim(ledger, "w7", item=busy)
+    ledger.fail(claim(ledger), "bug", "boom", 2.0)
+    found = ledger.attempts_of([ITEM, busy, never])
+    assert [attempt.message for attempt in found[ITEM]] == ["frozen while ada speaks", "boom"]
+    assert [(attempt.worker, attempt.state) for attempt in found[busy]] == [("w7", "running")]
+    assert never not in found and ledger.attempts(never) == []
     assert [status.item.key for status in ledger.items(state="running")] == ["b"]
+
+
+def spend(ledger: Ledger, episode: str, shot: str, item: str, seconds: float) -> None:
+    held = ledger.claim(WorkItem("segment", item), "w", 100.0, behalf=Behalf(episode, shot), num_gpus=2)
+    ledger.fail(held, "bug", "boom", seconds)
+
+
+def test_what_an_episode_has_cost_counts_every_plan_of_its_name(ledger) -> None:
+    edited, other = EpisodeEntry("f" * 64, "pilot", "Pilot"), EpisodeEntry("0" * 64, "second", "Second")
+    for entry, shots in ((EPISODE, ("k1", "k2")), (edited, ("k1", "k2 edited")), (other, ("k1", "k2"))):
+        ledger.register_episode(entry)
+        ledger.register_shots(entry.key, [ShotEntry(n, f"s{n + 1}", key, 0, 1) for n, key in enumerate(shots)])
+    spend(ledger, EPISODE.key, "k1", "a", 1.0)
+    spend(ledger, EPISODE.key, "k2", "b", 2.0)
+    spend(ledger, edited.key, "k2 edited", "c", 4.0)
+    spend(ledger, edited.key, "", "film", 8.0)
+    spend(ledger, other.key, "k1", "d", 16.0)
+    assert ledger.usage(episode=edited.key).wasted_seconds == 12.0
+    assert ledger.usage(name_of=edited.key) == ledger.usage(name_of=EPISODE.key) == ledger.usage_by_name()["pilot"]
+    assert ledger.usage(name_of=edited.key).gpu_seconds == 30.0
+    assert {shot: usage.wasted_seconds for shot, usage in ledger.usage_by_shot(edited.key).items()} == {
+        "s1": 1.0,
+        "s2": 6.0,
+    }
+    assert ledger.usage_by_name()["second"].wasted_seconds == 16.0
+    spend(ledger, "not written down yet", "k1", "e", 32.0)
+    assert ledger.usage(name_of="not written down yet").wasted_seconds == 32.0
 
 
 def test_many_items_are_asked_for_at_once(ledger) -> None:
