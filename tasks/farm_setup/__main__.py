@@ -13,7 +13,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--pool", choices=("process", "kubernetes"), default="process")
     parser.add_argument("--gpu-slots", type=int, default=0, help="segments at the same time; 0: no limit")
     parser.add_argument("--cpu-slots", type=int, default=0, help="episodes at the same time; 0: no limit")
-    parser.add_argument("--run-command", default="", help="what a process worker starts for a run; none: Prefect's own")
+    parser.add_argument("--run-command", help="what a process worker starts for a run; '': what Prefect does by itself")
     given = parser.parse_args(arguments)
     slots = {"farm-gpu": given.gpu_slots, "farm-cpu": given.cpu_slots}
     for name, state in asyncio.run(set_up(Wanted(given.pool, slots, run_command=given.run_command))).items():

@@ -26,7 +26,8 @@ class Wanted:
     kind: PoolKind = "process"
     slots: Mapping[str, int] | None = None  # pool -> runs at the same time
     notify: str = ""  # address that hears of finished and failed episodes
-    run_command: str = ""  # what a worker of a process pool starts for a run; none: Prefect's own
+    # What a worker of a process pool starts for a run; "": what Prefect does by itself; None: what it starts already.
+    run_command: str | None = None
 
 
 async def set_up(wanted: Wanted) -> dict[str, str]:
@@ -68,7 +69,8 @@ async def _pool(client: PrefectClient, name: str, wanted: Wanted) -> str:
             with suppress(ObjectAlreadyExists):  # a busy server may have made it and lost its answer
                 await client.create_work_pool(WorkPoolCreate(name=name, type="process"))
             said = "created"
-        if await _give_command(client, name, wanted.run_command) and said == "unchanged":
+        command = wanted.run_command
+        if command is not None and await _give_command(client, name, command) and said == "unchanged":
             said = "updated"
     limit = (wanted.slots or {}).get(name, 0) or None
     if limit and (await client.read_work_pool(name)).concurrency_limit != limit:
@@ -153,8 +155,10 @@ async def _find_deployment(client: PrefectClient, name: str) -> dict[str, Any] |
         return None
     fields = {
         "entrypoint", "description", "parameters", "work_pool_name", "tags", "pull_steps", "parameter_openapi_schema",
+        "concurrency_options",
     }  # fmt: skip
     facts = found.model_dump(mode="json", include=fields)
+    facts["limit"] = found.global_concurrency_limit and found.global_concurrency_limit.limit
     return facts | {"schedules": [schedule.schedule.model_dump(mode="json") for schedule in found.schedules]}
 
 
