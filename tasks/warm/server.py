@@ -1,8 +1,9 @@
 """The warm process: imports what every run of the farm imports, and forks for each that asks.
 
 python -m tasks.warm.server SOCKET
-A fork has no thread and no connection of before: importing starts none, and nothing else is done here. A supervisor
-without threads stands between: it tells how the run ended, and kills it when the worker's process is killed.
+A fork has no thread and no connection of before: nothing but importing is done here, and the only threads that this
+starts are OpenBLAS's, which it ends itself before a fork and starts again in who computes. A supervisor without threads
+stands between: it tells how the run ended, and kills it when the worker's process is killed.
 """
 
 import ctypes
@@ -14,6 +15,7 @@ import select
 import signal
 import socket
 import sys
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from types import ModuleType
@@ -23,6 +25,8 @@ from tasks.warm.client import NUMBER
 
 OURS = {"db", "farm", "flows", "model", "tasks"}
 PR_SET_PDEATHSIG = 1
+TICK_NS = 20_000_000  # a file's time may lie so far behind the clock
+GONE, UNKNOWN = 0, -1
 WARM = (
     "prefect.main",
     "prefect.flow_engine",
@@ -49,13 +53,14 @@ WARM = (
 
 def main(address: str) -> None:
     """Import everything, then fork for each who asks at the address."""
+    begun = time.time_ns() - TICK_NS
     for name in WARM:
         __import__(name)
     libc = ctypes.CDLL(None)
     gc.collect()
     gc.freeze()  # what is there stays shared with every fork
     signal.signal(signal.SIGCHLD, reap)
-    seen = written(sys.modules.values())
+    seen = imported(sys.modules.values(), begun)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind(f"{address}-")
     listener.listen(128)
@@ -77,10 +82,18 @@ def reap(*_: object) -> None:
 
 
 def written(modules: Iterable[ModuleType]) -> dict[str, int]:
-    """Return when the files of the farm's own modules were written, in nanoseconds since 1970; 0: it is gone."""
+    """Return when the files of the farm's own modules were last changed, in nanoseconds since 1970.
+
+    That is when they came to be what they are: a copy may bring along an older time of writing.
+    """
     ours = [module for module in modules if module.__name__.partition(".")[0] in OURS]
     files = [str(module.__file__) for module in ours if getattr(module, "__file__", None)]
-    return {file: os.stat(file).st_mtime_ns if os.path.exists(file) else 0 for file in files}
+    return {file: os.stat(file).st_ctime_ns if os.path.exists(file) else GONE for file in files}
+
+
+def imported(modules: Iterable[ModuleType], begun: int) -> dict[str, int]:
+    """Return the same of what was imported since `begun`: UNKNOWN, like no file's, where the file changed meanwhile."""
+    return {file: at if GONE < at < begun else UNKNOWN for file, at in written(modules).items()}
 
 
 def serve(line: socket.socket, libc: ctypes.CDLL, seen: Mapping[str, int]) -> None:

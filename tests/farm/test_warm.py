@@ -22,7 +22,7 @@ import prefect.context
 from tasks.settings import settings
 print(os.getpid(), os.getcwd(), os.environ.get("OURS"), os.environ.get("THEIRS"), settings().worker)
 url = prefect.context.get_settings_context().settings.api.url
-print(url, "torch" in sys.modules, threading.active_count(), flush=True)
+print(url, "torch" in sys.modules, len(os.listdir("/proc/self/task")), flush=True)
 if os.environ["OURS"] == "wait":
     time.sleep(60)
 if os.environ["OURS"] == "leave":
@@ -34,7 +34,7 @@ sys.exit(int(os.environ["OURS"]))
 
 
 @pytest.fixture(scope="module")
-def warm(tmp_path_factory):
+def house(tmp_path_factory):
     """A warm process whose forks can import the module `of_a_run`, and its environment."""
     folder = tmp_path_factory.mktemp("warm")
     (folder / "of_a_run.py").write_text(RUN)
@@ -44,9 +44,14 @@ def warm(tmp_path_factory):
     while not (folder / "socket").exists():
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.05)
-    yield env
+    yield process, env
     process.terminate()
     process.wait()
+
+
+@pytest.fixture
+def warm(house):
+    return house[1]
 
 
 def start(env, ours, cwd, **more):
@@ -86,6 +91,15 @@ def test_a_run_that_fails_says_so_on_its_own_stream(warm, tmp_path):
     assert "ValueError" in run.communicate(timeout=60)[1] and run.returncode == 1
 
 
+def test_nothing_but_modules_is_shared_with_a_run(house, tmp_path):
+    process, env = house
+    start(env, "0", tmp_path).communicate(timeout=60)
+    proc = Path("/proc") / str(process.pid)
+    assert len(list((proc / "task").iterdir())) == 1  # OpenBLAS has ended its own before the first fork, as it promises
+    opened = [os.readlink(file) for file in (proc / "fd").iterdir() if int(file.name) > 2]
+    assert len(opened) == 1 and opened[0].startswith("socket:")  # where it is asked
+
+
 def test_a_signal_goes_through_and_its_answer_comes_back(warm, tmp_path):
     run = start(warm, "leave", tmp_path)
     assert [run.stdout.readline() for _ in range(3)][-1] == "ready\n"
@@ -120,16 +134,31 @@ def test_a_run_outlives_the_warm_process_and_dies_with_its_supervisor(warm, tmp_
     assert run.returncode == 128 + signal.SIGKILL and eventually_gone(pid)
 
 
-def test_a_file_that_was_written_since_is_noticed(tmp_path):
+@pytest.fixture
+def ours(tmp_path):
+    """A module of the farm's and its file."""
     module = ModuleType("tasks.ours")
     module.__file__ = str(tmp_path / "ours.py")
-    Path(module.__file__).write_text("1")
-    before = server.written([module, sys, pytest])
-    assert list(before) == [module.__file__] and server.written([module]) == before
-    os.utime(module.__file__, ns=(1, 1))
+    file = Path(module.__file__)
+    file.write_text("1")
+    return module, file
+
+
+def test_a_file_that_was_written_since_is_noticed(ours):
+    module, file = ours
+    before = server.imported([module, sys, pytest], time.time_ns() + 10**9)
+    assert list(before) == [str(file)] and server.written([module]) == before
+    os.utime(file, ns=(1, 1))  # as a copy that keeps the time of writing
     assert server.written([module]) != before
-    Path(module.__file__).unlink()
-    assert server.written([module]) == {module.__file__: 0}
+    file.unlink()
+    assert server.written([module]) == {str(file): server.GONE}
+
+
+def test_a_file_that_was_written_or_lost_while_it_was_imported_is_noticed(ours):
+    module, file = ours
+    assert server.imported([module], time.time_ns() - 10**9) != server.written([module])
+    file.unlink()
+    assert server.imported([module], time.time_ns()) != server.written([module])
 
 
 def test_a_warm_process_of_older_files_lets_runs_start_the_ordinary_way():
