@@ -17,7 +17,7 @@ from tasks.warm import client, server
 ROOT = Path(__file__).resolve().parents[2]
 CLIENT = ROOT / "tasks" / "warm" / "client.py"
 RUN = """
-import os, signal, sys, threading, time
+import atexit, os, signal, sys, threading, time
 import prefect.context
 from tasks.settings import settings
 print(os.getpid(), os.getcwd(), os.environ.get("OURS"), os.environ.get("THEIRS"), settings().worker)
@@ -29,6 +29,12 @@ if os.environ["OURS"] == "leave":
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
     print("ready", flush=True)
     time.sleep(60)
+if os.environ["OURS"] == "last words":
+    atexit.register(print, "of the house")
+    threading.Thread(target=lambda: [time.sleep(0.1), print("of a thread")]).start()
+    sys.exit("of the run")
+if os.environ["OURS"] == "interrupted":
+    raise KeyboardInterrupt
 sys.exit(int(os.environ["OURS"]))
 """
 
@@ -89,6 +95,18 @@ def test_a_run_has_the_environment_folder_streams_and_end_of_who_started_it(warm
 def test_a_run_that_fails_says_so_on_its_own_stream(warm, tmp_path):
     run = start(warm, "nonsense", tmp_path)
     assert "ValueError" in run.communicate(timeout=60)[1] and run.returncode == 1
+
+
+@pytest.mark.parametrize("way", ["forked", "cold"])
+def test_a_run_ends_as_python_ends(warm, tmp_path, way):
+    more = {} if way == "forked" else {"FARM_WARM": str(tmp_path / "nobody")}
+    run = start(warm, "last words", tmp_path, **more)
+    said, wrong = run.communicate(timeout=60)
+    assert said.splitlines()[2:] == ["of a thread", "of the house"]
+    assert wrong.splitlines()[-1] == "of the run" and run.returncode == 1
+    run = start(warm, "interrupted", tmp_path, **more)
+    assert run.communicate(timeout=60)[1].splitlines()[-1] == "KeyboardInterrupt"
+    assert run.returncode == -signal.SIGINT
 
 
 def test_nothing_but_modules_is_shared_with_a_run(house, tmp_path):
