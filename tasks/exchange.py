@@ -163,8 +163,8 @@ class Checkpoints:
 
 
 def clear_halos(store: Store, shot: ShotPlan) -> int:
-    """Delete a published shot's messages; return how many."""
-    stats = list(store.list(f"halo/{shot.key}/"))
+    """Delete the messages of a published shot, split as it is; return how many."""
+    stats = list(store.list(f"{halo_prefix(shot)}/"))
     for stat in stats:
         store.delete(stat.key)
     return len(stats)

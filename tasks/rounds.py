@@ -5,8 +5,10 @@ one ended run is done for every one.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from db.records import Attempt, ItemStatus
+from tasks.errors import ConfigError
 from tasks.pod import PATIENCE_SECONDS, open_pod
 from tasks.pointer import find_done
 from tasks.reconcile import reconcile
@@ -27,20 +29,35 @@ def reconcile_stored(store: str, database: str) -> list[str]:
         found = reconcile(pod.store, pod.ledger)
     said = [f"{item}: winner written down" for item in found.adopted]
     said += [f"{item}: claim ended, its worker fell silent" for item in found.expired]
+    said += [f"{prefix}: cleared, its shot is published" for prefix in found.cleared]
     return said + [f"{item}: store and ledger disagree, run farm fsck --repair" for item in found.unsettled]
 
 
-def reconcile_round(store: str, database: str, use_prefect: bool) -> list[str]:
-    """Do everything that a reconcile run does, whatever part of the farm is away meanwhile; return what was done."""
-    said = _attempt("the ledger", lambda: reconcile_stored(store, database))
-    return said + _attempt("the runs", reconcile_runs) if use_prefect else said
+@dataclass(frozen=True)
+class Round:
+    """What one round has done, and which part of the farm it could not look after."""
+
+    said: tuple[str, ...] = ()
+    failures: tuple[str, ...] = ()
 
 
-def _attempt(what: str, action: Callable[[], list[str]]) -> list[str]:
+def reconcile_round(store: str, database: str, use_prefect: bool) -> Round:
+    """Do everything that a reconcile run does, whatever part of the farm is away meanwhile.
+
+    Raises: ConfigError, which the next round would meet as well.
+    """
+    ledger = _attempt("the ledger", lambda: reconcile_stored(store, database))
+    runs = _attempt("the runs", reconcile_runs) if use_prefect else Round()
+    return Round(ledger.said + runs.said, ledger.failures + runs.failures)
+
+
+def _attempt(what: str, action: Callable[[], list[str]]) -> Round:
     try:
-        return action()
+        return Round(said=tuple(action()))
+    except ConfigError:
+        raise
     except Exception as exc:  # noqa: BLE001 - the next round comes in minutes
-        return [f"{what}: not looked after ({exc})"]
+        return Round(failures=(f"{what}: not looked after ({exc})",))
 
 
 def reconcile_runs(now: float | None = None) -> list[str]:
