@@ -85,7 +85,7 @@ def denoise_segment(
     Yielded when a neighbour does not come, OutOfMemory.
     """
     take = take_of(plan, shot, bundle)
-    checkpoints = Checkpoints(exchange.store, segment)
+    checkpoints = Checkpoints(exchange.store, segment, exchange.crash)
     shares = tuple(part.num_windows for part in shot.segments)
     resume = checkpoints.newest(bundle.device)
 

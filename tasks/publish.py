@@ -28,6 +28,7 @@ CRASH_POINTS = (
     "after_claim", "after_render", "after_check", "after_content", "after_record", "after_pointer", "before_commit",
     "after_commit",
 )  # fmt: skip
+REPAIR_POINTS = ("after_reopen", "before_swap", "after_swap")  # passed only where a winner's objects were lost
 POINTER_TRIES = 5  # each one lost means that another worker replaced a broken pointer meanwhile
 
 
@@ -134,6 +135,7 @@ class Publisher:
                 return found
             # Done in the ledger but not in the store: the output was lost or damaged after it had been published.
             self.ledger.reopen(item, self.worker, "its output is not in the store")
+            self.crash.hit("after_reopen")
             return ask()
 
     def _attempt(
@@ -184,7 +186,10 @@ class Publisher:
                 return winner
             # A pointer to something that is gone: replace it, unless somebody else just replaced or removed it.
             with suppress(ObjectMissing):
-                if self.store.swap_pointer(key, self.store.get(key), mine):
+                broken = self.store.get(key)
+                self.crash.hit("before_swap")
+                if self.store.swap_pointer(key, broken, mine):
+                    self.crash.hit("after_swap")
                     return pointer
         raise StoreError(f"pointer {key} changed {POINTER_TRIES} times while it was being put; look who writes there")
 

@@ -11,7 +11,7 @@ from db.ledger import Ledger
 from db.records import WorkItem
 from tasks.fsck import audit
 from tasks.pointer import find_done
-from tasks.publish import CRASH_POINTS, Publisher
+from tasks.publish import CRASH_POINTS, REPAIR_POINTS, Publisher
 from tasks.reconcile import reconcile
 from tasks.store import Store
 
@@ -52,6 +52,23 @@ def test_a_worker_killed_at_any_point_leaves_one_winner(context, farm, farm_stor
     assert states == ([("doomed", "done")] if point in HAS_WON else [("doomed", "lost"), ("w2", "done")])
     assert audit(farm_store, ledger, repair=False) == []
     assert [entry.action for entry in ledger.audit_trail()] == ["published"]
+
+
+@pytest.mark.parametrize("point", REPAIR_POINTS)
+def test_a_worker_killed_while_it_replaces_a_lost_winner_leaves_one(
+    context, farm, farm_store, ledger, where, point
+) -> None:
+    scratch = farm.folder / "scratch"
+    lost = Publisher(farm_store, ledger, "w1", scratch).publish(ITEM, render_bytes(b"by w1"), behalf=BEHALF)
+    farm_store.delete(lost.pointer.object.key)
+    assert run(context, die_at, point, where, ITEM, 60.0) == -signal.SIGKILL
+    farm.skew_seconds += 61.0
+    reconcile(farm_store, ledger)
+    done = Publisher(farm_store, ledger, "w2", scratch).publish(ITEM, render_bytes(b"by w2"), behalf=BEHALF)
+    assert done.rendered == (point != "after_swap")
+    assert farm_store.get(done.pointer.object.key) == (b"by w2" if done.rendered else b"from the doomed")
+    assert [a.state for a in ledger.attempts(ITEM)].count("done") == 1
+    assert audit(farm_store, ledger, repair=False) == []
 
 
 @pytest.mark.parametrize(("num_workers", "lease_seconds"), [(6, 60.0), (4, 0.01)])
