@@ -29,8 +29,11 @@ def chaos(
     board: Annotated[Path | None, typer.Option(help="Write the scoreboard to this file.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Kill workers and servers, stop and starve them, restart the database, break S3 calls; count what was lost."""
-    from tasks.chaos.monkey import Menu
+    """Kill workers and servers, stop and starve them, restart the database, break S3 calls; count what was lost.
+
+    Fails unless all of it happened, nothing was lost or doubled, nothing unforeseen was met, and no more was wasted.
+    """
+    from tasks.chaos.menu import Menu
     from tasks.chaos.run import run_chaos
 
     console = Output(as_json)
@@ -53,10 +56,10 @@ def chaos(
     with quiet("tasks", "db"):  # every broken call is a warning, and there are thousands
         outcome = run_chaos(menu, command)
     console.show(outcome.board)
-    console.result({"score": asdict(outcome.score), "tally": asdict(outcome.tally)})
+    console.result({"holds": outcome.holds, "score": asdict(outcome.score), "tally": vars(outcome.tally)})
     if board:
         board.write_text(outcome.board)
-    if not outcome.score.clean:
+    if not outcome.holds:
         raise typer.Exit(Exit.RENDER_FAILED)
 
 

@@ -9,17 +9,21 @@ from tasks.chaos.toy import expected_film, expected_segments
 from tasks.plan.types import Plan
 from tasks.pod import open_pod
 from tasks.rehearsal import Rehearsal, ingest_rehearsal
-from tasks.work import film_item, segment_item
+from tasks.work import film_item, segment_item, shot_item
 
 
 @dataclass(frozen=True)
 class Expected:
-    """One episode's order, and the digests that its segments and its film must have."""
+    """One episode's order, the digests that its segments and its film must have, and what must be cleared away.
+
+    `traces`: for each picture the beginnings of the keys under which nothing may be left once it is done.
+    """
 
     order: str
     segments: Mapping[WorkItem, str]
     film: WorkItem
     film_sha256: str
+    traces: Mapping[WorkItem, tuple[str, ...]]
 
 
 def expect_toy(order: str, plan: Plan) -> Expected:
@@ -28,11 +32,11 @@ def expect_toy(order: str, plan: Plan) -> Expected:
     for shot in plan.shots:
         items = map(segment_item, shot.segments)
         segments |= dict(zip(items, expected_segments(plan, shot), strict=True))
-    return Expected(order, segments, film_item(plan), expected_film(plan))
+    return Expected(order, segments, film_item(plan), expected_film(plan), traces_of(plan))
 
 
 def expect_real(folder: Path, what: Rehearsal) -> Expected:
-    """Return what the small network must make of a rehearsal: rendered here by one process that nobody disturbs."""
+    """Return what the small network must make of a rehearsal: rendered here by one process that nobody disturbed."""
     from tasks.pointer import find_done
     from tasks.progress import Silence
     from tasks.take import render_take
@@ -47,4 +51,12 @@ def expect_real(folder: Path, what: Rehearsal) -> Expected:
         items = [segment_item(segment) for shot in plan.shots for segment in shot.segments]
         found = {item: find_done(pod.store, item) for item in items}
     digests = {item: pointer.object.sha256 for item, pointer in found.items() if pointer}
-    return Expected(order, digests, film.item, film.object.sha256)
+    return Expected(order, digests, film.item, film.object.sha256, traces_of(plan))
+
+
+def traces_of(plan: Plan) -> dict[WorkItem, tuple[str, ...]]:
+    """Return where the segments of each picture leave their messages and their steps."""
+    return {
+        shot_item(plan, shot): (f"halo/{shot.key}/", *(f"state/{segment.key}/" for segment in shot.segments))
+        for shot in plan.shots
+    }

@@ -3,7 +3,7 @@
 Nothing here is a toy: Prefect's server on the chaos's own PostgreSQL, the farm's pools, deployments and automations,
 two process workers, a reconciler, the small network. Around them stands what stands around them everywhere: somebody
 who starts a process again that has ended. When nothing is killed any more and nothing has come for a while, somebody
-types `farm retry`, and it is counted.
+types `farm retry`, and it is counted. When no film comes for `Menu.peace_seconds`, the run has failed and is scored.
 """
 
 import json
@@ -20,9 +20,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tasks.chaos.monkey import Menu, Tally
+from tasks.chaos.menu import Menu, Tally
+from tasks.chaos.place import Place
 from tasks.chaos.postgres import Database, free_port
-from tasks.chaos.worker import Place
 from tasks.services import ROOT, environment
 
 log = logging.getLogger(__name__)
@@ -248,12 +248,16 @@ class Outages:
                 self.tally.run_kills += 1
 
     def _finish_in_peace(self) -> None:
-        looked = time.monotonic()
+        looked = came = time.monotonic()
         left = len(self._episodes) + 1
         while waiting := [episode for episode in self._episodes if not episode.is_done()]:
             self._look_after()
             if len(waiting) < left:
                 left, looked = len(waiting), time.monotonic()
+                came = looked
+            if time.monotonic() - came > self.menu.peace_seconds:
+                self.tally.given_up += 1
+                return
             if time.monotonic() - looked > STUCK_SECONDS:
                 looked = time.monotonic()
                 for episode in waiting:

@@ -30,6 +30,10 @@ class Database(Protocol):
     @property
     def prefect(self) -> str: ...
 
+    @property
+    def hows(self) -> tuple[How, ...]:
+        """Return the ends that it knows."""
+
     def stop(self, how: How = "fast") -> None:
         """Take it away from everybody who is connected."""
 
@@ -82,6 +86,7 @@ class Installed:
     folder: Path
     port: int
     user: str | None
+    hows: tuple[How, ...] = ("fast", "immediate")
 
     @property
     def url(self) -> str:
@@ -147,6 +152,7 @@ class Wheel:
     server: Any
     url: str
     prefect: str = ""
+    hows: tuple[How, ...] = ("fast",)
 
     def stop(self, how: How = "fast") -> None:
         self.server.stop()

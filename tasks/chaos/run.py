@@ -8,33 +8,33 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from db.ledger import open_ledger
-from tasks.chaos.board import scoreboard
-from tasks.chaos.expected import Expected, expect_real, expect_toy
-from tasks.chaos.monkey import Menu, Monkey, Tally
+from tasks.chaos.board import holds, scoreboard
+from tasks.chaos.diary import read_beliefs
+from tasks.chaos.menu import Menu, Tally
+from tasks.chaos.monkey import Monkey
 from tasks.chaos.outages import Episode, Outages
+from tasks.chaos.place import Place
 from tasks.chaos.postgres import Database, database
+from tasks.chaos.scene import Scene
 from tasks.chaos.score import Score, keep_score
 from tasks.chaos.servers import Faults, object_store
-from tasks.chaos.worker import Place
 from tasks.errors import ConfigError
 from tasks.pod import Pod
-from tasks.pointer import find_done
 from tasks.publish import Publisher
-from tasks.rehearsal import Rehearsal, ingest_rehearsal
 from tasks.store import open_store
 
 KEYS = {"AWS_ACCESS_KEY_ID": "chaos", "AWS_SECRET_ACCESS_KEY": "chaos", "AWS_DEFAULT_REGION": "us-east-1"}
 STORE = "s3://chaos/farm"
-TOY_STEPS = 4
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A finished chaos run."""
+    """A finished chaos run; `holds` says whether it is the proof that it was to be."""
 
     score: Score
     tally: Tally
     board: str
+    holds: bool
 
 
 def run_chaos(menu: Menu, command: str, shots: tuple[int, ...] = (3, 3, 3, 3)) -> Outcome:
@@ -56,49 +56,20 @@ def run_chaos(menu: Menu, command: str, shots: tuple[int, ...] = (3, 3, 3, 3)) -
         ledger = open_ledger(server.url)
         stack.callback(ledger.close)
         store = open_store(STORE, endpoint=sound)
-        scene = _Scene(Pod(store, ledger, Publisher(store, ledger, "chaos", folder)), folder)
+        scene = Scene(Pod(store, ledger, Publisher(store, ledger, "chaos", folder)), folder, shots)
         place = Place(STORE, broken, server.url, menu.lease_seconds, str(folder))
-        monkey = Monkey(menu, place, server, lambda: scene.toy(shots))
-        monkey.run(scene.film_done)
+        monkey = Monkey(menu, place, server, scene)
+        monkey.run()
         if menu.server_kills:
             _second_course(menu, place, server, scene, monkey.tally)
-        score = keep_score(store, ledger, list(scene.expected.values()))
+        score = keep_score(store, ledger, list(scene.expected.values()), read_beliefs(place.diaries))
     board = scoreboard(menu, monkey.tally, faults, score, time.monotonic() - begun, command)
-    return Outcome(score, monkey.tally, board)
+    return Outcome(score, monkey.tally, board, holds(menu, monkey.tally, score))
 
 
-def _second_course(menu: Menu, place: Place, server: Database, scene: "_Scene", tally: Tally) -> None:
+def _second_course(menu: Menu, place: Place, server: Database, scene: Scene, tally: Tally) -> None:
     def more() -> Episode:
         name, order = scene.real()
-        return Episode(name, order, lambda: scene.film_done(order))
+        return Episode(name, order, lambda: scene.has_ended(order))
 
     Outages(menu, place, server, scene.folder / "prefect-farm", tally, more).run()
-
-
-class _Scene:
-    """The episodes of a run, and what must come out of each."""
-
-    def __init__(self, pod: Pod, folder: Path) -> None:
-        self.pod, self.folder, self.expected = pod, folder, dict[str, Expected]()
-        self._seeds = iter(range(1, 1_000_000))
-
-    def toy(self, shots: tuple[int, ...]) -> str:
-        """Ingest another episode for the toy renderer; return its order."""
-        seed = next(self._seeds)
-        plan, order = ingest_rehearsal(
-            self.folder / f"episode-{seed}", Rehearsal(shots, steps=TOY_STEPS, seed=seed), self.pod
-        )
-        self.expected[order] = expect_toy(order, plan)
-        return order
-
-    def real(self) -> tuple[str, str]:
-        """Ingest another episode for the small network, render it once in a corner; return its name and order."""
-        seed = next(self._seeds)
-        what = Rehearsal((2, 1), steps=6, seed=seed)
-        plan, order = ingest_rehearsal(self.folder / f"episode-{seed}", what, self.pod)
-        self.expected[order] = expect_real(self.folder / f"alone-{seed}", what)
-        return plan.episode, order
-
-    def film_done(self, order: str) -> bool:
-        """Say whether an episode's film is there."""
-        return find_done(self.pod.store, self.expected[order].film) is not None

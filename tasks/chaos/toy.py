@@ -17,7 +17,7 @@ from model.schedule import Step, moves
 from model.windows import Window
 from tasks.attempt import Work
 from tasks.denoise import take_of
-from tasks.errors import ObjectMissing
+from tasks.errors import TransientError
 from tasks.exchange import pack_predictions
 from tasks.network import Bundle
 from tasks.plan.types import Plan, ShotPlan
@@ -26,6 +26,10 @@ from tasks.pointer import find_done
 from tasks.profiles import PROFILES
 from tasks.publish import Input, Output, Published, Rendered
 from tasks.work import film_item, segment_item, shot_item
+
+
+class PartGone(TransientError):
+    """What a picture or a film is made of was there a moment ago: its record has been deleted meanwhile."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +103,7 @@ def _digest(lines: list[str]) -> str:
 def _done(pod: Pod, item: Any) -> Artifact:
     pointer = find_done(pod.store, item)
     if pointer is None:
-        raise ObjectMissing(f"{item} is not done")
+        raise PartGone(f"{item} is not done any more")
     return Artifact(pointer.object.sha256, pointer.object.size, "part", pointer.object.key)
 
 

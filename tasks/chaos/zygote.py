@@ -5,6 +5,7 @@ import sqlalchemy.dialects.postgresql  # noqa: F401
 import torch
 from sqlalchemy.orm import configure_mappers
 
+import tasks.chaos.reconciler
 import tasks.chaos.worker  # noqa: F401
 from tasks.store import open_store
 
