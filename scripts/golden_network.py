@@ -7,7 +7,7 @@ import dataclasses
 import importlib.util
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -24,31 +24,67 @@ from model.transformer import Prepared, Stream, VideoTransformer
 
 GOLDEN = Path(__file__).resolve().parent.parent / "tests" / "golden"
 SMALL = dataclasses.replace(AVATAR, name="avatar 2+2", double_blocks=2, single_blocks=2)
+LARGE = 1 << 20  # values of a matrix that `lean_network` does not keep
+PIECE = 1 << 16
 LIMIT = 1e-4  # float32, largest absolute error
 
 
 def golden_network() -> VideoTransformer:
     """Return the 2 + 2 block network with the recorded weights: 1.4 G values, 5.5 GB."""
-    with torch.device("meta"):
-        network = VideoTransformer(SMALL)
-    network = network.to_empty(device="cpu").requires_grad_(False)
+    network = _empty_network()
     for name, parameter in network.state_dict().items():
-        fill_(parameter, name)
+        assign(network, name, drawn(name, parameter.shape))
     return network
 
 
-def fill_(parameter: Tensor, name: str) -> None:
-    """Write the values of detgen.param(name, shape) in place: uniform, without a second copy of a big tensor."""
-    if parameter.ndim >= 2:
-        mean, std = 0.0, int(np.prod(parameter.shape[1:])) ** -0.5
+def lean_network() -> VideoTransformer:
+    """Return the same network in 0.3 GB: a large matrix is drawn when it is used and gone when another one is."""
+    network, large = _empty_network(), set()
+    current: list[torch.nn.Linear] = []
+
+    def draw(name: str, module: torch.nn.Linear) -> None:
+        if current != [module]:
+            for before in current:
+                before.weight = torch.nn.Parameter(before.weight.to("meta"), requires_grad=False)
+            current[:] = [module]
+            assign(network, f"{name}.weight", drawn(f"{name}.weight", module.weight.shape))
+
+    for name, module in network.named_modules():
+        if isinstance(module, torch.nn.Linear) and module.weight.numel() > LARGE:
+            large.add(f"{name}.weight")
+            module.register_forward_pre_hook(lambda module, _, name=name: draw(name, module))
+    for name, parameter in network.state_dict().items():
+        if name not in large:
+            assign(network, name, drawn(name, parameter.shape))
+    return network
+
+
+def _empty_network() -> VideoTransformer:
+    with torch.device("meta"):
+        return VideoTransformer(SMALL).requires_grad_(False)
+
+
+def assign(network: torch.nn.Module, name: str, value: Tensor) -> None:
+    """Put a parameter in the place of the one of this name."""
+    module, _, leaf = name.rpartition(".")
+    setattr(network.get_submodule(module), leaf, torch.nn.Parameter(value, requires_grad=False))
+
+
+def drawn(name: str, shape: Sequence[int]) -> Tensor:
+    """Return detgen.param(name, shape): the same uniform values, without a second copy of a big tensor."""
+    if len(shape) >= 2:
+        mean, std = 0.0, int(np.prod(shape[1:])) ** -0.5
     else:
         mean, std = (1.0, 0.1) if name.endswith(".weight") else (0.0, 0.05)
-    values = parameter.numpy()
+    values = np.empty(int(np.prod(shape)), np.float32)
     seed = np.random.PCG64([load_detgen(GOLDEN).SEED, zlib.crc32(name.encode())])
-    np.random.Generator(seed).random(out=values, dtype=np.float32)
-    values -= np.float32(0.5)
-    values *= np.float32(2 * 3**0.5 * std)
-    values += np.float32(mean)
+    generator = np.random.Generator(seed)
+    for part in np.array_split(values, -(-len(values) // PIECE)):  # what the processor's cache holds
+        generator.random(out=part, dtype=np.float32)
+        part -= np.float32(0.5)
+        part *= np.float32(2 * 3**0.5 * std)
+        part += np.float32(mean)
+    return torch.from_numpy(values.reshape(tuple(shape)))
 
 
 def load_detgen(folder: Path) -> ModuleType:
@@ -137,10 +173,12 @@ def block_stages(network: VideoTransformer, stream: Stream, prepared: Prepared) 
     return found | {"single0_in": torch.cat([stream.image, stream.text], dim=1)}
 
 
-def compare_dit(folder: Path, network: VideoTransformer | None = None) -> list[Result]:
+def compare_dit(folder: Path) -> list[Result]:
     """Run every dit_*_in.npz of a folder against its dit_*_out.npz."""
     paths = sorted(folder.glob("dit_*_in.npz"))
-    network = (network or golden_network()) if paths else None
+    if not paths:
+        return []
+    network = lean_network()
     return [result for path in paths for result in _compare_dit(path, network)]
 
 

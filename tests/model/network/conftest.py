@@ -1,8 +1,7 @@
-"""The tiny network and the recorded 2 + 2 block network."""
+"""The tiny network and its input."""
 
 import pytest
 import torch
-from golden_network import golden_network
 from tiny_network import GRID, TINY, draw, random_network
 
 from model.transformer import VideoTransformer
@@ -21,9 +20,3 @@ def x() -> torch.Tensor:
 @pytest.fixture
 def t() -> torch.Tensor:
     return torch.tensor([640.0])
-
-
-@pytest.fixture(scope="session")
-def recorded_network() -> VideoTransformer:
-    """1.4 G values: made once for all tests that need the full width."""
-    return golden_network()
