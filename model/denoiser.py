@@ -24,16 +24,17 @@ def build_denoiser(
     cache: Cache = "off",
     threshold: float = 0.1,
     options: Options = LEAN,
+    hold_shift: bool = True,
 ) -> Denoiser:
     """Return the denoiser of one shot (or of one pod's part of it), its tables built.
 
-    `off` is exact and gives any number of pods the same bits. `released` needs a schedule with `cache=True`: windows
-    hold on cached steps, so pods agree to the bit here too. `residual` skips what moved by less than `threshold` since
-    it was last computed; a restarted pod has forgotten that, so it is not bit-reproducible.
+    `off` is exact and gives any number of pods the same bits. `released` needs a schedule with `cache=True`, and its
+    `hold_shift`: where windows hold on cached steps, pods agree to the bit here too. `residual` skips what moved by
+    less than `threshold` since it was last computed; a restarted pod has forgotten that, so it is not bit-reproducible.
     """
     tables = build_tables(network, conditions, steps, options)
     if cache == "released":
-        return Guided(CachedNetwork(TabledNetwork(tables)))
+        return Guided(CachedNetwork(TabledNetwork(tables), hold_shift))
     if cache == "residual":
         return Guided(ResidualCache(tables, threshold))
     return SharedGuided(tables)

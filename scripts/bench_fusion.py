@@ -2,7 +2,8 @@
 
 50 steps, 704x1216 (214,016 values per latent). The share of a step assumes 28 s of computing per window (two branches
 at 790 TFLOP/s) and 100 MB/s to the store. Integers only, but for the last lines: what holding the windows still on
-cached steps changes, against the released rule, around the recorded toy.
+cached steps changes, against the released rule: features that a pod would read, and the error around the recorded toy
+(`farm ablate --only cache` has the same on the small network).
 """
 
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from model.schedule import ScheduleConfig, moves, plan_steps
 from model.windows import FusionConfig, FusionMode, ShotLatents, shot_latents
 
 VALUES_PER_LATENT = 16 * 88 * 152
+FEATURES_PER_LATENT = 44 * 76 * 3072  # values of one branch: a row a token
 NUM_STEPS = 50
 STEP_SECONDS = 28.0
 STORE_MEGABYTES_PER_SECOND = 100.0
@@ -57,6 +59,22 @@ def row(name: str, shot: ShotLatents, found: Traffic) -> str:
     )
 
 
+def features_read(shot: ShotLatents, fusion: FusionConfig, hold_shift: bool) -> float:
+    """Return the megabytes of features that a pod of one window reads on a cached step: bf16, both branches.
+
+    They are those of the latents that its window has moved onto since the step before.
+    """
+    steps = plan_steps(ScheduleConfig(NUM_STEPS, cache=True, hold_shift=hold_shift))
+    pods = shot.num_windows
+    held = [
+        [{latent for window in part.windows for latent in window.latents} for part in parts]
+        for parts in (plan_exchange(shot, fusion, step.index, pods, moves(steps)) for step in steps)
+    ]
+    cached = [step.index for step in steps if step.cached]
+    new = sum(len(held[i][pod] - held[i - 1][pod]) for i in cached for pod in range(pods))
+    return new / len(cached) / pods * FEATURES_PER_LATENT * 2 * 2 / 1e6
+
+
 def cache_errors() -> dict[str, float]:
     """Return how far each cached render of toy_L65 is from the uncached one, as a share of its spread."""
     case = load_case(GOLDEN / "toy_L65.npz")
@@ -85,15 +103,17 @@ def main() -> None:
         shot = shot_latents(num_frames, fusion)
         for pods in sorted({2, shot.num_windows}):
             print(row(mode, shot, traffic(shot, fusion, pods)))
-    fusion = FusionConfig("aligned")
-    shot = shot_latents(1581, fusion)
+    fusion = aligned = FusionConfig("aligned")
+    shot = take = shot_latents(1581, fusion)
     print(row("aligned, cache, held shift", shot, traffic(shot, fusion, shot.num_windows, cache=True)))
     fusion = FusionConfig("guarded", 9, 2, max_window_latents=13)
     shot = shot_latents(1500, fusion)
     print(row("guarded, puppet's windows", shot, traffic(shot, fusion, shot.num_windows)))
     print("\nfeature cache on toy_L65, mean error as a share of the spread (20 of 50 steps cached)")
-    for name, error in cache_errors().items():
-        print(f"{name:<26}{100 * error:>8.2f} %")
+    errors = cache_errors()
+    for name, hold_shift in (("released rule", False), ("held shift", True)):
+        read = features_read(take, aligned, hold_shift)
+        print(f"{name:<26}{100 * errors[name]:>8.2f} %, features read per pod and cached step {read:.0f} MB")
 
 
 if __name__ == "__main__":

@@ -71,6 +71,7 @@ class Performance:
     guidance: float = 1.0
     fusion: FusionConfig = FUSION
     cache: Cache = "off"
+    hold_shift: bool = True  # False: windows move on cached steps too, the released rule
     mask_order: tuple[int, ...] = ()  # voice k acts on face mask_order[k]; empty: its own
     masked: bool = True  # False: every voice acts everywhere
     size: tuple[int, int] = field(default=SIZE)
@@ -128,11 +129,11 @@ def perform(play: Performance, parts: Parts) -> Film:
     steps = plan_steps(
         ScheduleConfig(
             play.steps, play.sigma_shift, play.guidance, "constant" if play.guidance == 1 else "fraction",
-            cache=play.cache == "released",
+            cache=play.cache == "released", hold_shift=play.hold_shift,
         )
     )  # fmt: skip
     conditions = conditions_of(play, parts, plate, boxes)
-    denoiser = build_denoiser(parts.network, conditions, steps, play.cache)
+    denoiser = build_denoiser(parts.network, conditions, steps, play.cache, hold_shift=play.hold_shift)
     noise = shot_noise(play.noise_seed, (PUPPET.latent_channels, play.size[1] // 8, play.size[0] // 8))
     latents = sample(denoiser, Take(conditions.shot, play.fusion, steps, noise))
     frames = torch.cat([to_pixels(part) for part in decode_frames(parts.vae, latents)])[: play.num_frames]
