@@ -6,13 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from db.errors import LedgerAway
 
 HEAD = "0002"  # newest revision; a test compares it with the migrations' own idea
+KINDS = "use sqlite:////folder/farm.db or postgresql://user@host/name"
 MIGRATIONS = Path(__file__).with_name("migrations")
 BUSY_SECONDS = 60.0  # SQLite: how long a writer waits for the others; a transaction takes milliseconds
 # A host that vanished without a word is noticed well within a lease, not after the kernel's two hours.
@@ -30,7 +31,8 @@ def open_engine(url: str) -> Engine:
     """Return an engine on a database of the newest revision; creates a SQLite file and its folder.
 
     `postgresql://` means the psycopg driver. Safe to call from many processes at once: one migrates, the others wait.
-    Raises: LedgerAway when the database does not answer, ValueError when it is of another kind or newer than this code.
+    Raises: LedgerAway when the database does not answer, ValueError when it is of another kind, cannot be used, or is
+    newer than this code.
     """
     engine = connect(url)
     try:
@@ -38,24 +40,33 @@ def open_engine(url: str) -> Engine:
     except ValueError:
         engine.dispose()
         raise
-    except OperationalError as exc:
+    except DBAPIError as exc:
         engine.dispose()
-        said = " ".join(str(exc.orig).split())
-        address = engine.url.render_as_string()
-        raise LedgerAway(f"database {address}: {said}; is it running, and is the address right?") from exc
+        said = f"database {shown(engine.url)}: {' '.join(str(exc.orig).split())}"
+        if exc.connection_invalidated or isinstance(exc, OperationalError | InterfaceError):
+            raise LedgerAway(f"{said}; is it running, and is the address right?") from exc
+        raise ValueError(f"{said}; it cannot be used") from exc  # no such option, no such right, no database at all
     return engine
+
+
+def shown(url: URL) -> str:
+    """Return an address as people may read it: without its passwords."""
+    return url.difference_update_query([name for name in url.query if "password" in name]).render_as_string()
 
 
 def connect(url: str) -> Engine:
     """Return an engine without looking at the database. Raises: ValueError when it is of another kind."""
-    address = make_url(url)
+    try:
+        address = make_url(url)
+    except (ArgumentError, ValueError):
+        raise ValueError(f"the database's address cannot be read; {KINDS}") from None  # it may hold a password
     kind = address.get_backend_name()
     if kind == "postgresql":
         # pre-ping: a connection from before a database restart is replaced without anybody noticing
         address = address.set(drivername="postgresql+psycopg")
         return create_engine(address, pool_pre_ping=True, pool_size=4, connect_args=POSTGRES)
     if kind != "sqlite" or not address.database or address.database == ":memory:":
-        raise ValueError(f"database {url!r}: use sqlite:////folder/farm.db or postgresql://user@host/name")
+        raise ValueError(f"database {shown(address)}: {KINDS}")
     Path(address.database).parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(address, connect_args={"timeout": BUSY_SECONDS})
     event.listen(engine, "connect", _prepare_sqlite)
@@ -78,9 +89,7 @@ def upgrade(engine: Engine) -> None:
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": MIGRATION_LOCK})
         found = revision(connection)
         if found > HEAD:
-            raise ValueError(
-                f"database {engine.url.render_as_string()}: revision {found} is newer than {HEAD}; update the farm"
-            )
+            raise ValueError(f"database {shown(engine.url)}: revision {found} is newer than {HEAD}; update the farm")
         if found < HEAD:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from db.errors import LedgerAway
 from db.ledger import Ledger, open_ledger
+from tasks.errors import ConfigError
 from tasks.give_way import StopNotice
 from tasks.network import Bundle, limit_threads, load_bundle, pick_device
 from tasks.publish import Publisher
@@ -68,6 +69,8 @@ def _open_patiently(url: str, patience_seconds: float) -> Ledger:
     while True:
         try:
             return open_ledger(url)
+        except ValueError as exc:
+            raise ConfigError(str(exc)) from exc
         except LedgerAway as exc:
             if time.monotonic() >= deadline:
                 raise

@@ -4,8 +4,10 @@ import os
 from functools import lru_cache
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from tasks.errors import ConfigError
 
 
 class Settings(BaseSettings):
@@ -49,9 +51,13 @@ class Settings(BaseSettings):
 def settings() -> Settings:
     """Return this process's settings, read once.
 
-    Raises: pydantic.ValidationError when an environment value is not of its type.
+    Raises: ConfigError naming every environment value that is not of its type.
     """
-    return Settings()
+    try:
+        return Settings()
+    except ValidationError as exc:
+        faults = [f"FARM_{str(one['loc'][0]).upper()}={one['input']}: {one['msg']}" for one in exc.errors()]
+        raise ConfigError("; ".join(faults)) from exc
 
 
 def environment_with(database: str) -> dict[str, str]:

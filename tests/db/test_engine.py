@@ -75,6 +75,29 @@ def test_other_databases_are_refused(url: str) -> None:
         connect(url)
 
 
+def test_a_file_that_is_no_database_cannot_be_used(tmp_path: Path) -> None:
+    (tmp_path / "farm.db").write_bytes(b"notes about the film, not a database" * 100)
+    with pytest.raises(ValueError, match=r"farm\.db: file is not a database; it cannot be used"):
+        open_engine(f"sqlite:///{tmp_path}/farm.db")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mysql://sam:secret@host/farm",
+        "postgresql://sam@127.0.0.1:9/farm?password=secret",
+        "postgresql://sam:secret@127.0.0.1:9/farm",
+        "postgresql://sam:secret@127.0.0.1:9/farm?nosuch=1",
+        "sam:secret@host",
+        "postgresql://sam:secret@host:port/farm",
+    ],
+)
+def test_no_fault_of_an_address_tells_its_password(url: str) -> None:
+    with pytest.raises((ValueError, LedgerAway)) as told:
+        open_engine(url)
+    assert "secret" not in str(told.value) and "database" in str(told.value)
+
+
 def test_a_database_that_does_not_answer_is_away() -> None:
     with pytest.raises(LedgerAway, match=r"postgres:\*\*\*@127.0.0.1:9/none: connection failed.*is it running"):
         open_engine("postgresql://postgres:secret@127.0.0.1:9/none")
