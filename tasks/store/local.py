@@ -36,8 +36,9 @@ class FileStore:
     def __init__(self, root: Path, *, retry: Retry | None = None) -> None:
         self.root = root.resolve()
         self._retry = retry or Retry()
-        self._unfinished = self.root / ".unfinished"
-        self._call("open", self._unfinished.mkdir, parents=True, exist_ok=True)
+        self._unfinished = (
+            self.root / ".unfinished"
+        )  # made by the first write: looking at a wrong address leaves nothing
 
     @property
     def url(self) -> str:
@@ -104,6 +105,8 @@ class FileStore:
 
     def swap_pointer(self, key: str, expected: bytes, value: bytes) -> bool:
         path = self._path(key)
+        if not path.exists():
+            return False
         with self._lock(key):
             if not path.exists() or path.read_bytes() != expected:
                 return False
@@ -111,6 +114,8 @@ class FileStore:
             return True
 
     def sweep(self, older_than_seconds: float) -> int:
+        if not self._unfinished.is_dir():
+            return 0
         old = [path for path in self._unfinished.iterdir() if path.stat().st_mtime < time.time() - older_than_seconds]
         for path in old:
             path.unlink(missing_ok=True)
@@ -120,7 +125,7 @@ class FileStore:
         return self.root / check_key(key)
 
     def _link_new(self, path: Path, source: Source, sha256: str = "") -> bool:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        self._make_room(path)
         with self._temporary(self._unfinished, "") as temporary:
             written = _write_durably(temporary, source)
             if sha256 and written != sha256:
@@ -133,11 +138,15 @@ class FileStore:
         return True
 
     def _replace(self, path: Path, value: bytes) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        self._make_room(path)
         with self._temporary(self._unfinished, "") as temporary:
             _write_durably(temporary, value)
             temporary.replace(path)
         _sync_folder(path.parent)
+
+    def _make_room(self, path: Path) -> None:
+        for folder in (path.parent, self._unfinished):
+            folder.mkdir(parents=True, exist_ok=True)
 
     def _walk(self, folder: Path, above: str, prefix: str) -> Iterator[ObjectStat]:
         if not folder.is_dir():
