@@ -6,8 +6,6 @@ from typing import Annotated
 
 import typer
 
-from tasks.errors import ConfigError
-
 puppet_app = typer.Typer(name="puppet", help="The drawn characters and the small network.", no_args_is_help=True)
 
 Seed = Annotated[int, typer.Option(min=0, help="The same seed draws the same characters.")]
@@ -59,7 +57,7 @@ def portrait(
     from tasks.puppet.world import draw_portrait
 
     if emotion not in EMOTIONS:
-        raise ConfigError(f"emotion {emotion!r} is not one of {', '.join(EMOTIONS)}")
+        raise typer.BadParameter(f"emotion {emotion!r} is not one of {', '.join(EMOTIONS)}")
     _write_png(out, draw_portrait(seed, character, emotion, strength, size))
     typer.echo(f"{out}: character {character} of seed {seed}, {emotion} x {strength:g}")
 

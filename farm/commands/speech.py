@@ -9,12 +9,12 @@ import typer
 from rich.table import Table
 
 from farm.output import Output
-from tasks.errors import ConfigError
 from tasks.plan.types import Turn
 from tasks.script.types import Script
 from tasks.settings import settings
 
 if TYPE_CHECKING:
+    from tasks.cuts import CutBounds
     from tasks.manifest.read import LoadedManifest
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standard output, for machines.")]
@@ -32,14 +32,14 @@ def mount(app: typer.Typer) -> None:
 
 
 def named_files(pairs: Sequence[str]) -> dict[str, Path]:
-    """Return NAME=FILE pairs as a mapping. Raises: ConfigError for a pair that is none, or a name given twice."""
+    """Return NAME=FILE pairs as a mapping. Raises: BadParameter for a pair that is none, or a name given twice."""
     files: dict[str, Path] = {}
     for pair in pairs:
         name, mark, file = pair.partition("=")
         if not mark or not name or not file:
-            raise ConfigError(f"{pair!r} is not NAME=FILE")
+            raise typer.BadParameter(f"{pair!r} is not NAME=FILE")
         if name in files:
-            raise ConfigError(f"{name!r} is given twice: {files[name]} and {file}")
+            raise typer.BadParameter(f"{name!r} is given twice: {files[name]} and {file}")
         files[name] = Path(file)
     return files
 
@@ -69,7 +69,7 @@ def turns(
         from tasks.speech.stems import write_gated_stems
 
         if mix is None:
-            raise ConfigError("--gated cuts stems out of a mix; give --mix")
+            raise typer.BadParameter("--gated cuts stems out of a mix; give --mix")
         write_gated_stems(mix, found, gated)
     if words is not None:
         _write_words(named_files([*(stems or []), *(more or [])]) if stems else {}, found, words)
@@ -83,7 +83,7 @@ def _write_words(stems: Mapping[str, Path], found: tuple[Turn, ...], words: Path
     from tasks.script.write import write_lines
 
     if not stems:
-        raise ConfigError("--words listens to each speaker's own track; give --stems")
+        raise typer.BadParameter("--words listens to each speaker's own track; give --stems")
     write_lines(words_of_turns(stems, found, load_recogniser(settings().whisper)), words)
 
 
@@ -94,10 +94,10 @@ def _find_turns(
         from tasks.speech.diarize import open_diarizer, turns_from_mix
 
         if mix is None or stems:
-            raise ConfigError("--diarizer works on one track: give --mix and no --stems")
+            raise typer.BadParameter("--diarizer works on one track: give --mix and no --stems")
         return turns_from_mix(mix, named_files([*(voices or []), *more]), open_diarizer(diarizer))
     if not stems:
-        raise ConfigError("give --stems NAME=FILE ..., or --mix with --diarizer and --voices")
+        raise typer.BadParameter("give --stems NAME=FILE ..., or --mix with --diarizer and --voices")
     from tasks.speech.turns import turns_from_stems
 
     return turns_from_stems(named_files([*stems, *more]), mix)
@@ -158,15 +158,25 @@ def import_script(
     """Turn a script or another project's manifest into an episode, its lines laid on the turns that speak them."""
     from tasks.script.read import read_script
 
-    told = Output(as_json)
+    told, limits = Output(as_json), _bounds(bounds)
     read = read_script(source, from_format)
     if not isinstance(read, Script):
         facts = _import_peers(read, source, out)
     else:
         heard = _heard(named_files([*(stems or []), *(more or [])]), turns_file)
-        facts = _import_lines(read, heard, out, bounds)
+        facts = _import_lines(read, heard, out, limits)
     told.result(facts)
     told.show("\n".join(f"{name}: {value}" for name, value in facts.items()))
+
+
+def _bounds(text: str) -> "CutBounds":
+    from tasks.cuts import CutBounds
+
+    try:
+        shortest, longest = (float(value) for value in text.replace(",", " ").split())
+        return CutBounds(shortest, longest)
+    except ValueError as exc:
+        raise typer.BadParameter(f"{text!r}: {exc}; write two numbers, as in '2 15'", param_hint="--bounds") from exc
 
 
 def _heard(stems: Mapping[str, Path], turns_file: Path | None) -> tuple[Turn, ...]:
@@ -192,8 +202,7 @@ def _import_peers(shots: Sequence[Any], source: Path, out: Path) -> dict[str, An
     return {"shots": len(shots), "padded stems": len(padded), "written": str(out)}
 
 
-def _import_lines(script: Script, heard: tuple[Turn, ...], out: Path, bounds: str) -> dict[str, Any]:
-    from tasks.cuts import CutBounds
+def _import_lines(script: Script, heard: tuple[Turn, ...], out: Path, bounds: "CutBounds") -> dict[str, Any]:
     from tasks.script.align import align
     from tasks.script.draft import draft_from_script
     from tasks.script.pace import pace, shots_of
@@ -207,9 +216,8 @@ def _import_lines(script: Script, heard: tuple[Turn, ...], out: Path, bounds: st
         script = replace(script, lines=laid.lines)
     script = replace(script, lines=pace(script.lines))
     if out.suffix.lower() in (".yaml", ".yml", ".json"):
-        shortest, longest = (float(value) for value in bounds.replace(",", " ").split())
         ends = [line.end_seconds or 0.0 for line in script.lines] + [turn.end_seconds for turn in heard]
-        cuts, frames = shots_of(script, max(ends, default=0.0) + 0.4, 25, CutBounds(shortest, longest))
+        cuts, frames = shots_of(script, max(ends, default=0.0) + 0.4, 25, bounds)
         write_manifest(draft_from_script(script, key_of(out.stem) or "episode", frames), out)
         facts |= {"shots": len(frames), "cuts": ", ".join(one.reason for one in cuts[1:-1]) or "none"}
     else:
@@ -227,12 +235,13 @@ def export(
     from tasks.faces.detectors import open_detector
     from tasks.preview.gather import gather_preview
     from tasks.script.read import read_script
-    from tasks.script.write import write_export
+    from tasks.script.write import EXPORTS, require_ending, write_export
 
+    require_ending(out, EXPORTS)  # before the work, not after it
     made = gather_preview(_read(manifest), open_detector(settings().face_models))
     words = read_script(script) if script is not None else None
     if words is not None and not isinstance(words, Script):
-        raise ConfigError(f"{script}: has no lines; give a script or subtitles")
+        raise typer.BadParameter(f"{script}: has no lines; give a script or subtitles")
     stems = {track.character: track.file for track in made.tracks if not track.start_seconds}
     write_export(made.plan, made.notices, stems, words, film, out)
     typer.echo(str(out))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from tasks.errors import ConfigError, MediaError
+from tasks.errors import MediaError
 from tasks.plan.types import Plan
 from tasks.preview.types import Notice
 from tasks.script.align import align
@@ -23,7 +23,15 @@ from tasks.script.types import Script
 from tasks.speech.sound import read_sound
 from tasks.speech.vad import SAMPLE_RATE
 
+EXPORTS = (".otio", ".edl", ".rttm", ".srt", ".vtt")
+LINES = (".yaml", ".fountain", ".srt", ".vtt", ".rttm")  # of which the first is a manifest's
 HEADER = "# Imported. Look through the pictures, and say for everybody in the cast what their consent is.\n"
+
+
+def require_ending(out: Path, endings: Sequence[str]) -> None:
+    """Refuse a file whose ending names no format of these. Raises: MediaError."""
+    if out.suffix.lower() not in endings:
+        raise MediaError(f"{out}: cannot write {out.suffix!r}; write {', '.join(endings[:-1])} or {endings[-1]}")
 
 
 def write_manifest(draft: Mapping[str, Any], out: Path) -> None:
@@ -35,14 +43,13 @@ def write_manifest(draft: Mapping[str, Any], out: Path) -> None:
 
 
 def write_lines(script: Script, out: Path) -> None:
-    """Write a timed script as the format that the file's ending names. Raises: ConfigError for another ending."""
+    """Write a timed script as the format that the file's ending names. Raises: MediaError for another ending."""
+    require_ending(out, LINES)
     ending = out.suffix.lower()
     if ending == ".rttm":
         text = format_rttm(turns_of(script.lines), out.stem)
-    elif ending in (".srt", ".vtt", ".fountain"):
-        text = {".srt": format_srt, ".vtt": format_vtt, ".fountain": format_fountain}[ending](script)
     else:
-        raise ConfigError(f"{out}: cannot write {ending!r}; write .yaml, .fountain, .srt, .vtt or .rttm")
+        text = {".srt": format_srt, ".vtt": format_vtt, ".fountain": format_fountain}[ending](script)
     out.write_text(text, encoding="utf-8")
 
 
@@ -81,8 +88,9 @@ def write_export(
 ) -> None:
     """Write a plan as the timeline or subtitle format that the file's ending names.
 
-    Raises: ConfigError for another ending, MediaError for subtitles without words.
+    Raises: MediaError for another ending, and for subtitles without words.
     """
+    require_ending(out, EXPORTS)
     ending = out.suffix.lower()
     if ending == ".otio":
         marks = [
@@ -94,12 +102,10 @@ def write_export(
         text = format_edl(plan)
     elif ending == ".rttm":
         text = format_rttm(episode_turns(plan), plan.episode)
-    elif ending in (".srt", ".vtt"):
+    else:
         if words is None:
             raise MediaError(f"{out}: subtitles need words; give the script")
         laid = align(words.lines, episode_turns(plan)).lines
         timed = replace(words, lines=tuple(line for line in laid if line.start_seconds is not None))
         text = (format_srt if ending == ".srt" else format_vtt)(timed)
-    else:
-        raise ConfigError(f"{out}: cannot write {ending!r}; write .otio, .edl, .rttm, .srt or .vtt")
     out.write_text(text, encoding="utf-8")

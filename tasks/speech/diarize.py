@@ -140,7 +140,10 @@ def _one(folder: Path, pattern: str) -> Path:
 
 
 def open_diarizer(what: str) -> Diarizer:
-    """Return the diarizer that `rttm:FILE`, `sherpa:FOLDER` or `pyannote:FOLDER` names. Raises: ConfigError."""
+    """Return the diarizer that `rttm:FILE`, `sherpa:FOLDER` or `pyannote:FOLDER` names.
+
+    Raises: PermanentError when it names none of them, ConfigError when what it needs is not there.
+    """
     kind, _, place = what.partition(":")
     known: Mapping[str, type[WrittenTurns] | type[SherpaDiarizer] | type[PyannoteDiarizer]] = {
         "rttm": WrittenTurns,
@@ -148,7 +151,7 @@ def open_diarizer(what: str) -> Diarizer:
         "pyannote": PyannoteDiarizer,
     }
     if kind not in known or not place:
-        raise ConfigError(f"diarizer {what!r}: write rttm:FILE, sherpa:FOLDER or pyannote:FOLDER")
+        raise PermanentError(f"diarizer {what!r}: write rttm:FILE, sherpa:FOLDER or pyannote:FOLDER")
     return known[kind](Path(place))
 
 

@@ -10,7 +10,6 @@ import yaml
 from typer.testing import CliRunner
 
 from farm.commands import speech
-from tasks.errors import ConfigError
 from tasks.manifest.models import Manifest
 from tasks.script.rttm import read_rttm
 
@@ -49,9 +48,9 @@ def test_a_mix_with_written_turns_gives_gated_stems(tmp_path):
 
 
 def test_pairs_that_are_none_are_refused():
-    with pytest.raises(ConfigError, match="is not NAME=FILE"):
+    with pytest.raises(typer.BadParameter, match="is not NAME=FILE"):
         speech.named_files(["ana"])
-    with pytest.raises(ConfigError, match="'ana' is given twice"):
+    with pytest.raises(typer.BadParameter, match="'ana' is given twice"):
         speech.named_files(["ana=a.wav", "ana=b.wav"])
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from tasks.errors import ConfigError
+from tasks.errors import ConfigError, PermanentError
 from tasks.plan.types import Turn
 from tasks.script.rttm import format_rttm
 from tasks.speech.clips import load_clips
@@ -65,7 +65,7 @@ def test_a_diarizer_without_its_models_says_what_to_put_where(tmp_path):
     (tmp_path / "embedding.onnx").write_bytes(b"no network")
     with pytest.raises(ConfigError, match=r"embedding model cannot be loaded|sherpa-onnx is not installed"):
         open_diarizer(f"sherpa:{tmp_path}")
-    with pytest.raises(ConfigError, match=r"write rttm:FILE"):
+    with pytest.raises(PermanentError, match=r"write rttm:FILE"):
         open_diarizer("guess")
 
 
