@@ -29,6 +29,9 @@ class Usage:
         return self.useful_gpu_seconds + self.wasted_gpu_seconds
 
 
+NOTHING = Usage(0, 0.0, 0.0, 0.0, 0.0)
+
+
 def item_statuses(session: Session, items: Sequence[WorkItem]) -> dict[WorkItem, ItemStatus]:
     """Return where each known item stands; unknown ones are left out."""
     found: dict[WorkItem, ItemStatus] = {}

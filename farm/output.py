@@ -17,6 +17,7 @@ class Exit(IntEnum):
     NOT_SET_UP = 3
     RENDER_FAILED = 4
     TRY_AGAIN = 5
+    STOPPED = 6  # the farm goes on by itself no more: limits, breaker or budget; a person has to decide
     INTERRUPTED = 130
 
 

@@ -35,13 +35,20 @@ class Budget:
 def judge(ledger: Ledger, item: WorkItem, episode: str, budget: Budget | None = None) -> Verdict:
     """Return whether the item may be tried again by itself, and if not, why. Raises: LedgerAway."""
     verdict = ledger.may_retry(item)
-    if verdict.allowed:
-        verdict = ledger.breaker(episode)
+    return judge_episode(ledger, episode, budget) if verdict.allowed else verdict
+
+
+def judge_episode(ledger: Ledger, episode: str, budget: Budget | None = None) -> Verdict:
+    """Return whether anything of an episode, named by its plan's key, may be started: its breaker, then its budget.
+
+    The breaker looks at this plan; an edit or a waiver makes another plan, and the budget counts all of the name.
+    Raises: LedgerAway.
+    """
+    verdict = ledger.breaker(episode)
     if not verdict.allowed:
         return verdict
-    usage = ledger.usage(episode=episode)
     limit = budget or Budget(settings().budget_gpu_hours)
-    return limit.judge(usage.useful_gpu_seconds + usage.wasted_gpu_seconds)
+    return limit.judge(ledger.usage(name_of=episode).gpu_seconds)
 
 
 def require(ledger: Ledger, item: WorkItem, episode: str) -> None:

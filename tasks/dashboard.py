@@ -13,6 +13,7 @@ from prefect.context import get_run_context
 from prefect.exceptions import MissingContextError
 
 from db.records import WorkItem
+from tasks.overview import standings
 from tasks.plan.types import Plan
 from tasks.pod import PATIENCE_SECONDS, Pod, open_pod
 from tasks.pointer import find_done
@@ -84,12 +85,12 @@ def show_plan(plan: Plan) -> None:
 def show_segments(plan: Plan, store: str, database: str) -> None:
     """Show where every segment stands, by whom, in which attempt and how long it took."""
     with open_pod(store, database, PATIENCE_SECONDS) as pod:
-        standing = pod.ledger.statuses([segment_item(s) for shot in plan.shots for s in shot.segments])
+        known = standings(pod.ledger, [segment_item(s) for shot in plan.shots for s in shot.segments])
         rows = []
         for shot in plan.shots:
             for segment in shot.segments:
-                status = standing.get(segment_item(segment))
-                attempts = pod.ledger.attempts(segment_item(segment))
+                standing = known[segment_item(segment)]
+                status, attempts = standing.status, standing.attempts
                 rows.append(
                     {
                         "shot": shot.id,

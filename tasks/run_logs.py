@@ -14,13 +14,24 @@ FOLLOW_SECONDS = 2.0
 
 
 def segment_logs(
-    episode: str, shot: str, segment: int, follow: bool, sleep: Callable[[float], None] = time.sleep
+    episode: str,
+    shot: str,
+    segment: int,
+    follow: bool,
+    sleep: Callable[[float], None] = time.sleep,
+    tell: Callable[[str], None] = lambda text: None,
 ) -> Iterator[str]:
-    """Yield what a segment's newest run has logged; `follow`: go on until a run has ended and has no more to say."""
+    """Yield what a segment's newest run has logged; `follow`: go on until a run has ended and has no more to say.
+
+    `tell` hears, once, that there is no run.
+    """
     run: Run | None = None
-    seen, told_its_end = 0, False
+    seen, told_its_end, told_nobody = 0, False, False
     while True:
         newest = run_of(episode, shot, segment)
+        if newest is None and not told_nobody:
+            tell("no run of it yet, waiting for one; Ctrl-C ends that" if follow else "no run of it on this server")
+            told_nobody = True
         if newest and run and newest.id != run.id:
             seen, told_its_end = 0, False
         run = newest

@@ -1,26 +1,30 @@
-"""`farm setup`, `status`, `retry`, `waive`, `logs`, `fsck`: running the farm."""
+"""`farm setup`, `retry`, `waive`, `logs`, `fsck`, `reconcile`: running the farm."""
 
 import asyncio
 import getpass
-import os
 import time
+from contextlib import nullcontext
 from dataclasses import asdict
 from enum import StrEnum
 from typing import Annotated, Literal
 
 import typer
-from rich.table import Table
 
+from db.errors import AlreadyDone
 from farm.commands.planning import AsJson, StoreUrl
 from farm.output import Exit, Output
-from tasks.overview import Overview, overview, segment_named
-from tasks.pod import open_pod
+from farm.server import SERVER, Server, asking, to_ask
+from tasks.errors import ConfigError, PermanentError
+from tasks.overview import find_order, segment_named
+from tasks.pod import Pod, open_pod
+from tasks.pointer import FOLDER
+from tasks.register import register
 from tasks.settings import settings
+from tasks.waivers import load_order
 from tasks.work import segment_item
 
 Episode = Annotated[str, typer.Argument(help="Episode id, as in the manifest.")]
 Segment = Annotated[str, typer.Argument(help="EPISODE/SHOT/INDEX as `farm status EPISODE` lists them.")]
-Server = Annotated[str, typer.Option(help="Prefect API address; empty: no server is asked.", envvar="PREFECT_API_URL")]
 Why = Annotated[str, typer.Option(help="Reason, for the audit trail.")]
 
 
@@ -37,7 +41,6 @@ def mount(app: typer.Typer) -> None:
     """Add the commands that run the farm."""
     for name, command in (
         ("setup", setup),
-        ("status", status),
         ("retry", retry),
         ("waive", waive),
         ("logs", logs),
@@ -48,7 +51,7 @@ def mount(app: typer.Typer) -> None:
 
 
 def setup(
-    server: Server = "http://127.0.0.1:4200/api",
+    server: Server = None,
     pool: Annotated[Literal["process", "kubernetes"], typer.Option(help="What the work pools start.")] = "process",
     gpu_slots: Annotated[int, typer.Option(min=0, help="Segments at the same time; 0: no limit.")] = 0,
     cpu_slots: Annotated[int, typer.Option(min=0, help="Episodes at the same time; 0: no limit.")] = 0,
@@ -56,32 +59,14 @@ def setup(
     as_json: AsJson = False,
 ) -> None:
     """Make pools, queues, limits, deployments and automations in Prefect; again: changes nothing."""
-    os.environ["PREFECT_API_URL"] = server
-    from tasks.farm_setup.apply import Wanted, set_up
-
     console = Output(as_json)
-    done = asyncio.run(set_up(Wanted(pool, {"farm-gpu": gpu_slots, "farm-cpu": cpu_slots}, notify)))
+    with asking(server or SERVER):
+        from tasks.farm_setup.apply import Wanted, set_up
+
+        done = asyncio.run(set_up(Wanted(pool, {"farm-gpu": gpu_slots, "farm-cpu": cpu_slots}, notify)))
     for name, state in done.items():
         console.show(f"{name}: {state}")
     console.result(done)
-
-
-def status(
-    episode: Annotated[str, typer.Argument(help="Episode id; none: a line for each.")] = "",
-    store: StoreUrl = "",
-    as_json: AsJson = False,
-) -> None:
-    """Show where an episode stands: segments, steps, attempts, time left, hours useful and wasted, cost."""
-    console = Output(as_json)
-    with open_pod(store) as pod:
-        names = [episode] if episode else sorted({entry.name for entry in pod.ledger.episodes()})
-        found = [overview(pod, name, settings().usd_per_gpu_hour) for name in names]
-    console.result({"episodes": [asdict(one) for one in found]})
-    for one in found:
-        if episode:
-            console.show(_segments_table(one))
-            console.show(_costs_table(one))
-        console.show(_summary(one))
 
 
 def retry(
@@ -92,25 +77,33 @@ def retry(
         list[Ended] | None,
         typer.Option(help="Only these; default: the first three."),
     ] = None,
-    server: Server = "",
+    server: Server = None,
     why: Why = "",
     store: StoreUrl = "",
     as_json: AsJson = False,
 ) -> None:
-    """Forgive what failed and queue it again; a closed-off episode's breaker closes too."""
+    """Forgive what failed and queue it again; a closed-off episode's breaker closes too.
+
+    A server that is named must answer, or nothing is forgiven. Without one: forgive, and start the episode again.
+    """
     if segment is not None and not shot:
         raise typer.BadParameter("--segment needs --shot")
-    if server:
-        os.environ["PREFECT_API_URL"] = server
-    from tasks.retry_runs import retry as carry_out
-
-    console = Output(as_json)
+    console, address = Output(as_json), to_ask(server)
     states = [str(one) for one in state or (Ended.FAILED, Ended.CRASHED, Ended.REJECTED)]
-    with open_pod(store) as pod:
-        done = carry_out(pod, episode, shot, segment, states, getpass.getuser(), why, bool(server))
+    with open_pod(store) as pod, asking(address) if address else nullcontext():
+        from tasks.retry_runs import retry as carry_out
+
+        done = carry_out(pod, episode, shot, segment, states, getpass.getuser(), why, bool(address))
     console.show(f"forgiven: {', '.join(done.forgiven) or 'nothing had failed'}")
-    console.show(f"queued: {', '.join(done.queued) or 'no run; start the episode again'}")
+    if address:
+        console.show(f"queued: {', '.join(done.queued) or 'no run; start the episode again'}")
+    else:
+        console.show(f"queued: nothing, no Prefect server answers at {SERVER}; start the episode again")
+    if done.stopped:
+        console.show(f"nothing of it will start: {done.stopped}")
     console.result(asdict(done))
+    if done.stopped:
+        raise typer.Exit(Exit.STOPPED)
 
 
 def waive(
@@ -124,7 +117,12 @@ def waive(
     console = Output(as_json)
     with open_pod(store) as pod:
         _, shot, part = segment_named(pod, segment, as_planned=True)  # what beside another still has another name
-        changed = pod.ledger.waive(segment_item(part), how, getpass.getuser(), why)
+        try:
+            changed = pod.ledger.waive(segment_item(part), how, getpass.getuser(), why)
+        except AlreadyDone as exc:
+            raise PermanentError(f"segment {segment} is rendered; there is nothing to do without") from exc
+        _, order = find_order(pod, segment.partition("/")[0])
+        register(pod.ledger, load_order(pod, order), order)  # another film: what it costs is the same episode's
     others = len(shot.segments) - 1
     beside = f"; the shot's other {others} segments render beside a still" if others else ""
     console.show(f"{segment}: {how}{beside}")
@@ -134,25 +132,28 @@ def waive(
 def logs(
     segment: Segment,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run has ended.")] = False,
-    server: Server = "http://127.0.0.1:4200/api",
+    server: Server = None,
     store: StoreUrl = "",
 ) -> None:
     """Show a segment's attempts and what its run has logged."""
-    os.environ["PREFECT_API_URL"] = server
-    from tasks.run_logs import segment_logs
-
-    console = Output()
+    console, address = Output(), server or SERVER
     with open_pod(store) as pod:
         _, shot, part = segment_named(pod, segment)
         for attempt in pod.ledger.attempts(segment_item(part)):
             console.show(f"attempt {attempt.number} of {attempt.worker}: {attempt.state} {attempt.message}")
-    for line in segment_logs(segment.partition("/")[0], shot.id, part.index, follow):
-        console.show(line)
+    with asking(address):
+        from tasks.run_logs import segment_logs
+
+        for line in segment_logs(segment.partition("/")[0], shot.id, part.index, follow, tell=console.say):
+            console.show(line)
 
 
 def fsck(
     repair: Annotated[bool, typer.Option("--repair", help="Put right what can be.")] = False,
     quick: Annotated[bool, typer.Option("--quick", help="Compare sizes; do not read every object.")] = False,
+    store_lost: Annotated[
+        bool, typer.Option("--store-lost", help="With --repair: the store is empty for good, render everything anew.")
+    ] = False,
     store: StoreUrl = "",
     as_json: AsJson = False,
 ) -> None:
@@ -161,6 +162,8 @@ def fsck(
 
     console = Output(as_json)
     with open_pod(store) as pod:
+        if repair and not store_lost:
+            _refuse_another_store(pod)
         findings = audit(pod.store, pod.ledger, repair, read_objects=not quick)
     for finding in findings:
         console.show(f"{finding.rule}: {finding.subject}: {finding.message}{' (repaired)' if finding.repaired else ''}")
@@ -171,51 +174,38 @@ def fsck(
         raise typer.Exit(Exit.RENDER_FAILED)
 
 
+def _refuse_another_store(pod: Pod) -> None:
+    """Raise ConfigError when the store has nothing of what the ledger knows: repairing would open all of it again."""
+    winners = len(pod.ledger.winners())
+    if winners and next(iter(pod.store.list(FOLDER)), None) is None:
+        raise ConfigError(
+            f"{pod.store.url} has none of the {winners} results that the database knows; look at --store and "
+            "FARM_DATABASE, or give --store-lost to have all of them rendered anew"
+        )
+
+
 def reconcile(
     every: Annotated[float, typer.Option(min=0, help="Again after so many seconds; 0: once.")] = 0.0,
-    server: Server = "",
+    server: Server = None,
     store: StoreUrl = "",
 ) -> None:
     """Put right what crashes and lost events left behind: in store and ledger, and in Prefect if there is a server.
 
     Prefect's own schedule of the reconcile deployment needs SQLAlchemy below 2.1 on its server; this needs nothing.
     """
-    if server:
-        os.environ["PREFECT_API_URL"] = server
-    from tasks.rounds import reconcile_round
-
     console = Output()
     while True:
-        for line in reconcile_round(store, settings().database_url, bool(server)):
+        address = to_ask(server)
+        if not address:
+            console.say(f"runs are not looked after: no Prefect server answers at {SERVER}")
+        with asking(address) if address else nullcontext():
+            from tasks.rounds import reconcile_round
+
+            done = reconcile_round(store, settings().database_url, bool(address))
+        for line in (*done.said, *done.failures):
             console.show(line)
         if not every:
-            return
+            break
         time.sleep(every)
-
-
-def _segments_table(one: Overview) -> Table:
-    table = Table(title=f"episode {one.episode}")
-    for column in ("shot", "segment", "state", "steps", "attempts", "useful s", "wasted s", "worker", "reason"):
-        table.add_column(column)
-    for line in one.lines:
-        table.add_row(
-            line.shot, str(line.segment), line.state, f"{line.steps}/{line.num_steps}", str(line.attempts),
-            f"{line.useful_seconds:.1f}", f"{line.wasted_seconds:.1f}", line.worker, line.reason[:80],
-        )  # fmt: skip
-    return table
-
-
-def _costs_table(one: Overview) -> Table:
-    table = Table(title="hours on GPUs; on workers where there are none")
-    for column in ("for", "useful", "wasted", "USD"):
-        table.add_column(column, justify="left" if column == "for" else "right")
-    for cost in one.costs:
-        table.add_row(cost.what, f"{cost.useful_hours:.4f}", f"{cost.wasted_hours:.4f}", f"{cost.usd:.2f}")
-    return table
-
-
-def _summary(one: Overview) -> str:
-    left = "" if one.film_done or one.seconds_left is None else f", about {one.seconds_left:.0f} s left"
-    said = f"{one.episode}: {one.num_done}/{len(one.lines)} segments, {one.shots_done}/{one.num_shots} shots"
-    said += f", film {'finished' if one.film_done else 'not finished'}{left}"
-    return said + (f"; STOPPED: {one.breaker}" if one.breaker else "")
+    if done.failures:
+        raise typer.Exit(Exit.TRY_AGAIN)

@@ -82,6 +82,7 @@ def render_manifest(manifest: Path, out: Path | None, store: str, pods: int, beg
     made = prepare(manifest, watch.note)
     from tasks.pod import open_pod
     from tasks.pointer import find_done
+    from tasks.register import register
     from tasks.work import export_film, film_item
 
     folder = (out or Path("out") / made.plan.episode).resolve()
@@ -90,6 +91,7 @@ def render_manifest(manifest: Path, out: Path | None, store: str, pods: int, beg
         order = ingest(made.loaded, made.found, made.plan, pod.store)
         finished = find_done(pod.store, film_item(made.plan)) is not None
         if finished:  # nothing to run, so no server is started either
+            register(pod.ledger, made.plan, order)
             export_film(pod, made.plan, folder)
     if not finished:
         run_flow(made, order, folder, store, pods)

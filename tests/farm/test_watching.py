@@ -183,6 +183,24 @@ def test_logs_are_followed_to_the_last_line_of_a_run_that_ends(episode):
     assert said == ["first", "second [step 3]", "said after the end"]
 
 
+def test_who_follows_a_segment_without_a_run_is_told_that_it_is_waited_for(episode):
+    _, plan, given = episode
+    said: list[str] = []
+
+    def pause(_):
+        if len(said) == 1:
+            run = segment_run(given, 2)
+            with get_client(sync_client=True) as client:
+                client.update_flow_run(run.id, name=f"{plan.episode} s1 2 followed")
+            write_log(run.id, "here it is")
+            set_states(run.id, Completed())
+            said.append("the run came")
+
+    lines = segment_logs(plan.episode, "s1", "2 followed", True, pause, said.append)
+    assert [line.split(" ", 1)[1] for line in lines] == ["here it is"]
+    assert said == ["no run of it yet, waiting for one; Ctrl-C ends that", "the run came"]
+
+
 def test_farm_logs_prints_attempts_and_lines_with_their_brackets(episode, monkeypatch, server):
     pod, plan, given = episode
     claim = pod.ledger.claim(segment_item(plan.shots[0].segments[1]), "worker [7]", 60.0)
