@@ -39,7 +39,8 @@ def plan(
     manifest: ManifestPath,
     as_json: AsJson = False,
     diff: Annotated[
-        Path | None, typer.Option(help="An older plan (`farm plan --json`): list what changed since.")
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="An older plan (`farm plan --json`): list what changed since."),
     ] = None,
     store: StoreUrl = "",
 ) -> None:
@@ -49,7 +50,7 @@ def plan(
     made = prepare(manifest).plan
     out = Output(as_json)
     if diff is not None:
-        _show_diff(plan_from_json(diff.read_text()), made, out)
+        _show_diff(_read_plan(diff), made, out)
         return
     if as_json:
         typer.echo(plan_to_json(made))
@@ -59,6 +60,15 @@ def plan(
     for shot in made.shots:
         out.show(_voices_table(made, shot))
     out.show(_cost_table(made))
+
+
+def _read_plan(path: Path) -> Plan:
+    try:
+        return plan_from_json(path.read_text())
+    except ValueError as exc:
+        raise typer.BadParameter(
+            f"{path} is no plan ({exc}); write one with farm plan --json", param_hint="--diff"
+        ) from exc
 
 
 def _done(store: Store, plan: Plan) -> dict[str, int]:

@@ -60,7 +60,9 @@ def submit(
 
 
 def lineage(
-    film: Annotated[Path, typer.Argument(help="A film, or any file that the farm has made.", exists=True)],
+    film: Annotated[
+        Path, typer.Argument(help="A film, or any file that the farm has made.", exists=True, dir_okay=False)
+    ],
     at: Annotated[float | None, typer.Option(min=0, help="Only what this second of the film came from.")] = None,
     as_json: AsJson = False,
 ) -> None:
