@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -117,13 +118,14 @@ def check_licence(card: WeightsCard, territory: str, use: str) -> None:
             )
 
 
-def check_digest(weights: Path, card: WeightsCard) -> None:
+def check_digest(weights: Path, card: WeightsCard, digest_of: Callable[[Path], str] = file_sha256) -> None:
     """Refuse a file that is not the one on the card.
 
     Raises: LicenceRefused.
     """
-    found = file_sha256(weights)
+    found = digest_of(weights)
     if found != card.sha256:
         raise LicenceRefused(
-            f"{weights}: sha256 {found} is not the card's {card.sha256}; the record is of another file"
+            f"{weights}: sha256 {found} is not the card's {card.sha256}; the record is of another file: put that one "
+            "back, or this one's licence on record with `farm weights card`"
         )

@@ -14,7 +14,7 @@ from tasks.profiles import weights_folder
 from tasks.separate import with_stems
 from tasks.settings import settings
 from tasks.survey import Survey, make_plan, survey
-from tasks.weights import check_use
+from tasks.weights import KnownDigests, check_use
 
 Tell = Callable[[str], None]
 
@@ -32,13 +32,14 @@ def prepare(manifest: Path, tell: Tell = lambda text: None) -> Prepared:
     """Return the plan of a manifest file; `tell` hears what is going on.
 
     Raises: ManifestError with every fault, MediaError, ConfigError when the profile's weights are not there,
-    LicenceError when their licence does not allow this.
+    LicenceError when their licence does not allow this or is another file's.
     """
     tell("checking the manifest and its media")
     loaded = read_manifest(manifest, fetch=store_fetch(settings().home / "media", settings().s3_endpoint))
     profile = loaded.manifest.episode.profile
     if profile != "puppet":  # the shipped weights allow everything
-        check_use(weights_folder(profile, settings().weights), settings().territory)
+        known = KnownDigests(settings().home / "weights.json")
+        check_use(weights_folder(profile, settings().weights), settings().territory, digest_of=known)
     tell("listening to the stems")
     loaded = with_stems(loaded, settings().home / "stems")
     found = survey(loaded)

@@ -1,15 +1,18 @@
 """`farm weights`: what it says about files, and what it refuses."""
 
+import os
+
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from model.audio import build_encoder
 from model.config import PUPPET
+from model.licence import file_sha256
 from model.transformer import VideoTransformer
 from model.vae import build_vae
 from tasks.errors import LicenceError, WeightsError
-from tasks.weights import check_use, check_weights, convert_weights, license_weights
+from tasks.weights import KnownDigests, check_use, check_weights, convert_weights, license_weights
 
 
 @pytest.fixture
@@ -60,6 +63,43 @@ def test_use_is_refused_for_every_file_that_does_not_allow_it(network_file, tmp_
     assert "excludes EU" in str(caught.value) and "other.safetensors: no licence on record" in str(caught.value)
     (tmp_path / "other.safetensors").unlink()
     assert check_use(tmp_path, "US") == ("tencent-hunyuan-community",)
+
+
+def test_a_swapped_file_does_not_keep_the_card_of_the_one_before(network_file, tmp_path):
+    license_weights(network_file, "apache-2.0")
+    swapped = torch.load(network_file)
+    swapped["module"]["img_in.proj.weight"] += 1
+    torch.save(swapped, network_file)
+    for call in (
+        lambda: check_weights(network_file, "puppet"),
+        lambda: convert_weights(network_file, tmp_path / "half.safetensors", "bfloat16"),
+        lambda: check_use(tmp_path, "US"),
+    ):
+        with pytest.raises(LicenceError, match=r"network\.pt: sha256 .* the record is of another file"):
+            call()
+    assert not (tmp_path / "half.safetensors").exists()
+
+
+def test_a_file_is_read_for_its_digest_once_until_it_changes(network_file, tmp_path):
+    read = []
+
+    def sha256(path):
+        read.append(path)
+        return file_sha256(path)
+
+    license_weights(network_file, "apache-2.0")
+    for _ in range(2):
+        assert check_use(tmp_path, "US", digest_of=KnownDigests(tmp_path / "home" / "digests.json", sha256))
+    assert read == [network_file]
+    other = network_file.with_name("other")
+    other.write_bytes(network_file.read_bytes()[:-1] + b"!")
+    os.utime(other, ns=(0, network_file.stat().st_mtime_ns))
+    other.replace(network_file)  # as large and as old as the one before
+    with pytest.raises(LicenceError, match="the record is of another file"):
+        check_use(tmp_path, "US", digest_of=KnownDigests(tmp_path / "home" / "digests.json", sha256))
+    (tmp_path / "home" / "digests.json").write_text("[")
+    license_weights(network_file, "apache-2.0")
+    assert check_use(tmp_path, "US", digest_of=KnownDigests(tmp_path / "home" / "digests.json", sha256))
 
 
 def test_mistakes_are_named(tmp_path):
