@@ -47,6 +47,11 @@ def judge_episode(ledger: Ledger, episode: str, budget: Budget | None = None) ->
     verdict = ledger.breaker(episode)
     if not verdict.allowed:
         return verdict
+    return judge_budget(ledger, episode, budget)
+
+
+def judge_budget(ledger: Ledger, episode: str, budget: Budget | None = None) -> Verdict:
+    """Return whether an episode, named by its plan's key, may still cost anything. Raises: LedgerAway."""
     limit = budget or Budget(settings().budget_gpu_hours)
     return limit.judge(ledger.usage(name_of=episode).gpu_seconds)
 
@@ -56,6 +61,13 @@ def require(ledger: Ledger, item: WorkItem, episode: str) -> None:
     verdict = judge(ledger, item, episode)
     if not verdict.allowed:
         raise Refused(f"{item}: {verdict.reason}")
+
+
+def require_budget(ledger: Ledger, episode: str, name: str) -> None:
+    """Raise Refused when the budget is spent: the one limit that a person who renders by hand has set for himself."""
+    verdict = judge_budget(ledger, episode)
+    if not verdict.allowed:
+        raise Refused(f"{name}: {verdict.reason}")
 
 
 def forgive(ledger: Ledger, item: WorkItem, episode: str, who: str, why: str) -> None:

@@ -12,7 +12,7 @@ from prefect.runtime import flow_run
 
 from db.errors import LedgerAway
 from db.records import WorkItem
-from tasks.admission import forgive, require
+from tasks.admission import forgive, require, require_budget
 from tasks.denoise import shot_denoiser
 from tasks.errors import Busy, FailureClass, Preempted, TransientError
 from tasks.exchange import Yielded
@@ -68,6 +68,8 @@ def render_shot(order: str, shot: str, store: str, database: str, pods: int = 1)
     """Render what is missing of a shot; return how many segments that was."""
     with open_pod(store, database, PATIENCE_SECONDS) as pod:
         plan, part = find_shot(pod, order, shot)
+        if missing_segments(pod, part):
+            require_budget(pod.ledger, plan.key, f"shot {shot}")
         if pods > 1 and len(part.segments) > 1:
             from tasks.local_pods import render_on_pods
 

@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import event
 
 from db.records import Behalf, WorkItem
+from tasks import steps
 from tasks.admission import Budget, Refused, forgive, judge, require
 from tasks.episodes import list_episodes
 from tasks.errors import ObjectMissing, PermanentError
@@ -116,6 +117,19 @@ def test_an_episode_that_its_budget_stops_says_so(scene, budget):
     assert {line.reason for line in seen.lines if line.state == "waiting"} == {seen.stopped}
     told = retry(pod, "rehearsal", "", None, ["failed"], "sam", "", False)
     assert told.forgiven == ("s1/0",) and told.stopped == seen.stopped
+
+
+def test_a_spent_budget_stops_a_render_by_hand_before_its_first_step(tmp_path, budget):
+    store, database = (tmp_path / "store").as_uri(), f"sqlite:///{tmp_path / 'farm.db'}"
+    with open_pod(store, database) as pod:
+        plan, order = ingest_rehearsal(tmp_path / "manifest", Rehearsal((1,), steps=1), pod)
+        register(pod.ledger, plan, order)
+        fail(pod, segment_item(plan.shots[0].segments[0]), "infrastructure", 2, plan.key)
+        budget(1.0)
+        with pytest.raises(Refused, match=r"shot s1: 1.00 GPU-hours are spent, the budget is 1"):
+            steps.render_shot.fn(order, "s1", store, database)
+        budget(2.0)
+        assert steps.render_shot.fn(order, "s1", store, database) == 1
 
 
 def test_an_edit_or_a_waiver_does_not_start_the_budget_anew(scene, tmp_path, budget):
