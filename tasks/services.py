@@ -28,9 +28,14 @@ SERVER = {
     # Every 20 s it would look up the parent of each child; farm-cancel does it once, when an episode is cancelled.
     "PREFECT_SERVER_SERVICES_CANCELLATION_CLEANUP_LOOP_SECONDS": "3600",
 }
-# Nobody asks a local farm for heartbeats, and the thread that sends them keeps a run's slot up to a second too long.
-# (Prefect takes this one's "none" in no other form.)
-NO_HEARTBEATS = {"PREFECT_FLOWS": '{"heartbeat_frequency": null}'}
+# What Prefect's clients would otherwise do, several times a run.
+CLIENTS = {
+    # Nobody asks a local farm for heartbeats, and their thread keeps a run's slot for up to a second too long. (Prefect
+    # takes "none" in no other form; who sets PREFECT_FLOWS_HEARTBEAT_FREQUENCY has them.)
+    "PREFECT_FLOWS": '{"heartbeat_frequency": null}',
+    "PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED": "false",  # it is this very Prefect
+    "PREFECT_CLIENT_CSRF_SUPPORT_ENABLED": "false",  # the server has no such tokens unless somebody wants them
+}
 START_SECONDS = 300.0  # on an idle machine it takes 5; a busy one is no failure
 Tell = Callable[[str], None]
 
@@ -61,8 +66,12 @@ def of_clients(env: Mapping[str, str], certificate: Path) -> dict[str, str]:
     """
     one, end, _ = Path(certifi.where()).read_text().partition("-----END CERTIFICATE-----\n")
     certificate.write_text(one + end)
-    quiet = {} if "PREFECT_FLOWS_HEARTBEAT_FREQUENCY" in env else NO_HEARTBEATS
-    return {**env, **quiet, "PREFECT_API_SSL_CERT_FILE": str(certificate)}
+    wanted = {
+        "PREFECT_FLOWS": "PREFECT_FLOWS_HEARTBEAT_FREQUENCY" in env,
+        "PREFECT_CLIENT_CSRF_SUPPORT_ENABLED": "PREFECT_SERVER_CSRF_PROTECTION_ENABLED" in env,
+    }
+    quiet = {name: value for name, value in CLIENTS.items() if not wanted.get(name)}
+    return {**quiet, **env, "PREFECT_API_SSL_CERT_FILE": str(certificate)}
 
 
 def asked_to_stop() -> threading.Event:
@@ -133,6 +142,7 @@ def prepare_server(env: Mapping[str, str], workers: int) -> None:
 def start_episode(server: str, episode: str, order: str, store: str, database: str, out: str, widest_take: int) -> str:
     """Start an ingested episode on a farm and return its run's page.
 
+    `out` is the film's folder as the workers see it; none: ./out on this machine, on a cluster the store alone.
     `widest_take` is the largest number of segments that share a shot: they need that many workers at one time.
     Raises: TransientError when the server does not answer, ConfigError when the pool is too small.
     """
@@ -145,7 +155,8 @@ def start_episode(server: str, episode: str, order: str, store: str, database: s
             f"a take has {widest_take} segments that render together and pool farm-gpu lets {limit} run; "
             f"raise its limit (farm up --workers {widest_take}) or episode.sampler.windows_per_segment"
         )
-    parameters = {"episode": episode, "order": order, "out": out, **told_places(kind, store, database)}
+    folder = out or ("" if kind == "kubernetes" else str((Path("out") / episode).resolve()))
+    parameters = {"episode": episode, "order": order, "out": folder, **told_places(kind, store, database)}
     try:
         run = run_deployment("episode/episode", parameters={**parameters, "dispatch": "deployments"}, timeout=0)
     except Exception as exc:

@@ -37,7 +37,12 @@ def up(
 def submit(
     manifest: ManifestPath,
     store: StoreUrl = "",
-    out: Annotated[str, typer.Option(help="Folder for the film, as the workers see it.")] = "",
+    out: Annotated[
+        str,
+        typer.Option(
+            help="Folder for the film, as the workers see it; default: ./out here, a cluster's stays in the store."
+        ),
+    ] = "",
     server: Annotated[
         str, typer.Option(help="Prefect API address.", envvar="PREFECT_API_URL")
     ] = "http://127.0.0.1:4200/api",
@@ -52,9 +57,8 @@ def submit(
     with open_pod(store) as pod:
         order = ingest(made.loaded, made.found, made.plan, pod.store)
         address = pod.store.url
-    folder = out or str((Path("out") / made.plan.episode).resolve())
     widest = max(len(shot.segments) for shot in made.plan.shots)
-    url = start_episode(server, made.plan.episode, order, address, settings().database_url, folder, widest)
+    url = start_episode(server, made.plan.episode, order, address, settings().database_url, out, widest)
     console.show(f"{made.plan.title}: {url}")
     console.result({"episode": made.plan.episode, "order": order, "run": url})
 
