@@ -12,7 +12,7 @@ from typing import TypeVar
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from db import audit, claims, decisions, invariants, lineage, registry, report, rows
+from db import audit, claims, decisions, invariants, lineage, registry, report
 from db.engine import open_engine
 from db.limits import LIMITS, Verdict, breaker, may_retry
 from db.records import (
@@ -78,10 +78,6 @@ class Ledger:
     def register_weights(self, weights: WeightsEntry) -> None:
         """Write a weights file down, once. Raises: LedgerAway."""
         self.transactions.write(lambda s: registry.register_weights(s, weights))
-
-    def register_artifacts(self, artifacts: Sequence[Artifact]) -> None:
-        """Write down inputs that no work item makes: stems, plates, the manifest. Raises: LedgerAway."""
-        self._write(lambda s, now: rows.add_artifacts(s, artifacts, now))
 
     # -- who works on what
 
@@ -223,10 +219,6 @@ class Ledger:
         return self.transactions.read(lambda s: invariants.items_touching(s, sha256))
 
     # -- the trail
-
-    def record_audit(self, actor: str, action: str, subject: str, detail: dict[str, object]) -> None:
-        """Add a row to the audit trail, or two if the answer to the first was lost. Raises: LedgerAway."""
-        self._write(lambda s, now: audit.append(s, now, actor, action, subject, detail))
 
     def audit_trail(self, subject: str = "") -> list[AuditEntry]:
         """Return the trail, or what it says about one subject. Raises: LedgerAway."""

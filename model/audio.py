@@ -206,10 +206,3 @@ def encode_track(
     end get encoded silence. A part equals the same frames of the whole, bit for bit.
     """
     return torch.cat(list(stream_windows(samples, encoder, fps, num_frames, start_frame, rows_per_frame)))
-
-
-def encode_silence(
-    encoder: nn.Module, fps: float | int, num_frames: int, start_frame: int = 0
-) -> Float[Tensor, "f r l d"]:
-    """Return the windows of a character who is present and says nothing: encoded zeros, not zero features."""
-    return encode_track(torch.zeros(0), encoder, fps, num_frames, start_frame)

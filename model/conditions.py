@@ -6,7 +6,6 @@ r rows per audio frame, l layers, d audio width, e emotion pictures, eh ew their
 
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Bool, Float, Int, Real
 from torch import Tensor
 
@@ -46,8 +45,3 @@ class Conditions:
     motion_exp: Real[Tensor, "4"]
     motion_pose: Real[Tensor, "4"]
     fps: float = 25.0
-
-
-def usual_motion(device: torch.device | str = "cpu") -> tuple[Float[Tensor, "4"], Float[Tensor, "4"]]:
-    """Return the released (motion_exp, motion_pose): 30 four times, 25 four times."""
-    return torch.full((4,), 30.0, device=device), torch.full((4,), 25.0, device=device)

@@ -56,19 +56,6 @@ def shot_noise(seed: int, shape: tuple[int, int, int]) -> Noise:
     return lambda latent: latent_noise(seed, latent, shape)
 
 
-def released_noise(
-    seed: int, num_latents: int, shape: tuple[int, int, int], device: torch.device | str = "cuda"
-) -> Float[Tensor, "c total h w"]:
-    """Return the release's draw: float16, the whole shot at once, from torch's generator of `device`.
-
-    `num_latents` is `model.windows.released_noise_latents`: also a shot of one window draws 65 and uses 33. Only CUDA
-    reproduces the release's own pictures.
-    """
-    c, h, w = shape
-    generator = torch.Generator(device).manual_seed(seed)
-    return torch.randn((1, c, num_latents, h, w), generator=generator, device=device, dtype=torch.float16)[0]
-
-
 def given_noise(noise: Float[Tensor, "c total h w"]) -> Noise:
     """Return noise that was drawn as a whole as a function of the latent index."""
     return lambda latent: noise[:, latent]

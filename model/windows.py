@@ -83,11 +83,6 @@ def num_frames_for_latents(num_latents: int) -> int:
     return 4 * (num_latents - 1) + 1
 
 
-def num_frames_for_seconds(seconds: float, fps: float) -> int:
-    """Return the pictures of a shot, to the nearest frame (halves go up)."""
-    return int(seconds * fps + 0.5)
-
-
 def released_audio_frames(num_frames: int, window_latents: int = 33) -> int:
     """Return the length of the release's padded audio track: one window's frames, or 5 more than the shot has."""
     one_window = num_frames_for_latents(window_latents)

@@ -3,7 +3,6 @@
 Frames come in pieces, in order; only the frame before is kept, so memory does not depend on length.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -160,9 +159,3 @@ class ShotChecker:
                 where = f"from {run.start / facts.fps:.2f} s on for {run.longest / facts.fps:.2f} s"
                 problems.append(f"the face of {character!r} stands still while it speaks {where}")
         return problems
-
-
-def speaking_frames(turns: Sequence[tuple[float, float]], fps: float, num_frames: int) -> tuple[tuple[int, int], ...]:
-    """Return frame ranges of turns given in seconds from the shot's start, cut to the shot."""
-    ranges = [(max(0, round(start * fps)), min(num_frames, round(end * fps))) for start, end in turns]
-    return tuple((start, end) for start, end in ranges if start < end)

@@ -167,12 +167,6 @@ def outside(shape: tuple[int, ...], boxes: Sequence[FaceBox]) -> NDArray[np.bool
     return free
 
 
-def background_stability(frames: Image, boxes: Sequence[FaceBox]) -> float:
-    """Return the mean deviation over time of what belongs to no character, 0..1."""
-    free = outside(frames.shape[1:3], boxes)
-    return float(frames[:, free].astype(np.float32).std(axis=0).mean() / 255) if free.any() else 0.0
-
-
 def flicker(frames: Image, boxes: Sequence[FaceBox]) -> float:
     """Return the mean second difference over time outside the characters, 0..1: shimmer, not slow change."""
     free = outside(frames.shape[1:3], boxes)

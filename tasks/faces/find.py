@@ -32,12 +32,6 @@ def read_picture(path: Path) -> Image:
         raise MediaError(f"{path}: cannot be read as a picture ({exc}); save it as PNG or JPEG") from exc
 
 
-def largest_face(image: Image, detector: Detector) -> DetectedFace | None:
-    """Return the largest face of a picture: in a portrait, whose it is."""
-    faces = detector.detect(image)
-    return max(faces, key=lambda face: face.box.w * face.box.h) if faces else None
-
-
 def match_faces(
     plate: Image, faces: Sequence[DetectedFace], names: Sequence[str], portraits: Mapping[str, Found | None]
 ) -> Assignment:

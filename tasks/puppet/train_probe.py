@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from model.vae import decode, encode_clip, to_pixels, to_unit
-from tasks.measures import Probe, correlation, fit_probe, probe_features
+from tasks.measures import Probe, fit_probe, probe_features
 from tasks.puppet.expression import EMOTIONS
 from tasks.puppet.motion import Acting, Mood
 from tasks.puppet.world import ClipSpec, draw_clip, draw_plate
@@ -50,11 +50,3 @@ def probe_rows(first_seed: int, clips: int, vae: Any = None) -> Rows:
 def train_probe(first_seed: int, clips: int, vae: Any = None) -> Probe:
     """Fit a probe on drawings of the seeds [first_seed, first_seed + clips)."""
     return fit_probe(*probe_rows(first_seed, clips, vae), EMOTIONS)
-
-
-def probe_quality(probe: Probe, rows: Rows) -> tuple[float, float]:
-    """Return (correlation of openness, share of emotions read right) on drawings."""
-    features, targets = rows
-    read = features @ probe.weights
-    right = read[:, 2:].argmax(axis=1) == targets[:, 2:].argmax(axis=1)
-    return correlation(read[:, 0].astype(np.float64), targets[:, 0]), float(right.mean())

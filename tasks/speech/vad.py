@@ -10,9 +10,7 @@ import warnings
 from functools import lru_cache
 from importlib import resources
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -85,15 +83,3 @@ def load_vad() -> SileroVad:
     network = SileroVad()
     network.load_state_dict({ours: tensors[theirs] for ours, theirs in _TENSORS.items()})
     return network.eval().requires_grad_(False)
-
-
-def speech_probability(samples: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the probability of speech (s, t) in whole tracks (s, n); the last frame is filled with zeros."""
-    num_stems, num_samples = samples.shape
-    padded = np.pad(samples, ((0, 0), (0, -num_samples % FRAME_SAMPLES)))
-    if not padded.shape[1]:
-        return np.zeros((num_stems, 0), np.float32)
-    network = load_vad()
-    with torch.inference_mode():
-        probability, _ = network(torch.from_numpy(padded), network.start(num_stems))
-    return np.asarray(probability.numpy(), np.float32)

@@ -3,6 +3,7 @@
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
+from trail import add_row
 
 from db.audit import GENESIS
 from db.ledger import Ledger
@@ -16,7 +17,7 @@ UNDO = {
 @pytest.fixture
 def trail(ledger: Ledger) -> Ledger:
     for number in range(5):
-        ledger.record_audit("ada", "waived", f"segment {number}", {"why": f"reason {number}", "ü": 0.1})
+        add_row(ledger, "waived", f"segment {number}", {"why": f"reason {number}", "ü": 0.1})
     return ledger
 
 

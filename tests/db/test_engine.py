@@ -11,6 +11,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from real_servers import new_postgres, postgres_server
 from sqlalchemy import inspect, text
+from trail import add_row
 
 from db.engine import HEAD, MIGRATIONS, connect, open_engine, revision, writing
 from db.errors import LedgerAway
@@ -55,7 +56,7 @@ def test_opening_again_keeps_everything(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/farm.db"
     for expected in (1, 2):
         ledger = open_ledger(url)
-        ledger.record_audit("ada", "looked", "farm", {})
+        add_row(ledger, "looked", "farm", {})
         assert len(ledger.audit_trail()) == expected
         ledger.close()
 
@@ -111,7 +112,7 @@ def test_readers_see_a_snapshot_while_somebody_writes(tmp_path: Path) -> None:
         counts = []
         for _ in range(2):
             counts.append(session.execute(text("SELECT count(*) FROM audit")).scalar_one())
-            writer.record_audit("ada", "wrote", "meanwhile", {})
+            add_row(writer, "wrote", "meanwhile", {})
         return tuple(counts)
 
     assert reader.transactions.read(read_around_a_write) == (0, 0)

@@ -268,7 +268,6 @@ def test_what_is_planned_can_be_registered_twice(ledger) -> None:
         ledger.register_segments("k1", segments)
         ledger.register_segments("k2", [SegmentEntry("g3", 0, 0, 1)])
         ledger.register_weights(WeightsEntry(sha("9"), "puppet", "puppet", 10, "Apache-2.0"))
-        ledger.register_artifacts([Artifact(sha("8"), 5, "stem", name="ada.wav")])
     assert [status.item.key for status in ledger.items("segment", "pending")] == ["g1", "g2", "g3"]
     assert len(ledger.audit_trail()) == 1
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import ndtri
 
-from model.noise import given_noise, latent_noise, normal_quantile, released_noise, shot_noise
+from model.noise import latent_noise, normal_quantile, shot_noise
 
 SHAPE = (16, 16, 24)
 
@@ -58,10 +58,3 @@ def test_the_quantile_is_exact_from_the_middle_to_the_tails():
 def test_impossible_keys_are_refused():
     with pytest.raises(ValueError, match="must be in 0"):
         latent_noise(-1, 0, SHAPE)
-
-
-def test_the_released_draw_is_one_draw_in_half_precision():
-    drawn = released_noise(128, 65, (2, 3, 4), "cpu")
-    again = torch.randn((1, 2, 65, 3, 4), generator=torch.Generator().manual_seed(128), dtype=torch.float16)[0]
-    assert torch.equal(drawn, again)
-    assert torch.equal(given_noise(drawn)(64), drawn[:, 64])

@@ -15,7 +15,6 @@ from model.windows import (
     Window,
     num_audio_frames,
     num_frames_for_latents,
-    num_frames_for_seconds,
     num_latents_for_frames,
     plan_windows,
     released_audio_frames,
@@ -84,10 +83,6 @@ def test_released_table_of_lengths(frames, total, windows, kept):
 def test_latents_hold_all_frames_and_no_latent_is_idle(n):
     latents = num_latents_for_frames(n)
     assert num_frames_for_latents(latents) >= n > num_frames_for_latents(latents - 1)
-
-
-def test_seconds_become_the_nearest_number_of_frames():
-    assert [num_frames_for_seconds(s, 25.0) for s in (0.04, 1.0, 1.019, 1.02, 10.0)] == [1, 25, 25, 26, 250]
 
 
 @given(num_frames, steps, st.one_of(fusions("aligned"), fusions("guarded")))

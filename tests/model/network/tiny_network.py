@@ -4,7 +4,7 @@ import dataclasses
 
 import torch
 
-from model.conditions import Conditions, Voice, usual_motion
+from model.conditions import Conditions, Voice
 from model.config import PUPPET, AudioConfig, NetworkConfig
 from model.transformer import VideoTransformer
 
@@ -22,6 +22,7 @@ TINY = dataclasses.replace(
     audio=AudioConfig(width=8, layers=2, heads=2, projection=32),
 )
 GRID = (3, 8, 12)  # latents, latent height and width
+MOTION = (torch.full((4,), 30.0), torch.full((4,), 25.0))  # the released motion_exp and motion_pose
 
 
 def random_network(config: NetworkConfig, seed: int = 0) -> VideoTransformer:
@@ -51,4 +52,4 @@ def make_conditions(*voices: Voice, seed: int = 1, num_valid: int = 7, num_text:
     mask = (torch.arange(num_text) < num_valid).long()
     text = draw(num_text, TINY.text_width, seed=seed)
     reference = draw(16, 1, *GRID[1:], seed=seed)
-    return Conditions(text, mask, draw(TINY.pooled_width, seed=seed), reference, voices, *usual_motion())
+    return Conditions(text, mask, draw(TINY.pooled_width, seed=seed), reference, voices, *MOTION)

@@ -7,7 +7,6 @@ xfuser is imported once and the processes are forked: its import is most of the 
 
 import json
 import os
-import socket
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,10 +14,10 @@ from dataclasses import replace
 import torch
 import torch.multiprocessing as mp
 import xfuser_on_cpu
-from tiny_network import TINY, draw, random_network
+from tiny_network import MOTION, TINY, draw, random_network
 
 from model.blocks import PLAIN, Options
-from model.conditions import Conditions, Voice, usual_motion
+from model.conditions import Conditions, Voice
 from model.denoiser import build_denoiser
 from model.noise import shot_noise
 from model.parallel import Degrees, SharedAttention, build_parallel_denoiser, gather_sequence, join, leave
@@ -27,6 +26,7 @@ from model.schedule import ScheduleConfig, plan_steps
 from model.shares import ParallelTransformer, Share
 from model.shot import Prompt, ShotConditions, ShotVoice
 from model.windows import FusionConfig, shot_latents
+from tasks.chaos.postgres import free_port
 
 NETWORK = replace(TINY, heads=4, rope_widths=(4, 6, 6))
 FUSION = FusionConfig("guarded", 4, 1, max_window_latents=6)
@@ -54,7 +54,7 @@ def told(size: tuple[int, int, int], num_text: int, corner: bool) -> Conditions:
     valid = (torch.arange(9) < num_text).long()
     return Conditions(
         draw(9, NETWORK.text_width), valid, draw(NETWORK.pooled_width), draw(16, 1, h, w),
-        voices[:1] if corner else voices, *usual_motion(),
+        voices[:1] if corner else voices, *MOTION,
     )  # fmt: skip
 
 
@@ -123,10 +123,7 @@ def main() -> None:
     report = {}
     for world, divisions in (EVERY if sys.argv[1:] == ["all"] else WORLDS).items():
         for degrees in divisions:
-            with socket.socket() as probe:
-                probe.bind(("127.0.0.1", 0))
-                port = probe.getsockname()[1]
-            errors = context.SimpleQueue()
+            port, errors = free_port(), context.SimpleQueue()
             started = mp.start_processes(
                 process, (degrees, port, expected, errors), world, join=False, start_method="fork"
             )

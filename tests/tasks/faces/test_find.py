@@ -9,7 +9,7 @@ from PIL import Image
 from tasks.errors import ConfigError, ManifestError
 from tasks.faces.detectors import CascadeDetector, OfflineDetector, YuNetDetector, open_detector
 from tasks.faces.drawn import DrawnFaceDetector
-from tasks.faces.find import find_faces, largest_face, match_faces
+from tasks.faces.find import find_faces, match_faces
 from tasks.faces.types import overlap
 from tasks.manifest.models import Manifest
 from tasks.plan.types import FaceBox
@@ -30,8 +30,8 @@ def plate_of(seed, count):
 
 def portrait(person):
     image = draw_portrait(*person)
-    face = largest_face(image, DrawnFaceDetector())
-    return None if face is None else (image, face)
+    faces = DrawnFaceDetector().detect(image)
+    return (image, max(faces, key=lambda face: face.box.w * face.box.h)) if faces else None
 
 
 def test_one_to_six_characters_in_shuffled_order_are_named_rightly_or_refused():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tasks.checks import ShotChecker, ShotFacts, Speaker, speaking_frames
+from tasks.checks import ShotChecker, ShotFacts, Speaker
 from tasks.decode import is_dark
 from tasks.errors import CheckFailed
 from tasks.plan.types import FaceBox
@@ -125,7 +125,3 @@ def test_what_moves_elsewhere_does_not_count():
     frames = np.repeat(lively(1), 100, axis=0)
     frames[:, :10] = lively(100, seed=1)[:, :10] * np.linspace(0.5, 1, 100)[:, None, None, None]
     assert any("stands still" in problem for problem in check(frames).problems)
-
-
-def test_turns_become_frames_of_the_shot():
-    assert speaking_frames([(-1.0, 0.5), (1.0, 9.0), (5.0, 6.0)], 25.0, 100) == ((0, 12), (25, 100))

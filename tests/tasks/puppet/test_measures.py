@@ -8,7 +8,7 @@ import pytest
 from tasks import measures
 from tasks.profiles import puppet_folder
 from tasks.puppet.motion import Acting, Mood
-from tasks.puppet.train_probe import probe_quality, probe_rows
+from tasks.puppet.train_probe import probe_rows
 from tasks.puppet.voices import mouth_track, normalise_level, speak
 from tasks.puppet.world import ClipSpec, draw_clip, draw_plate
 
@@ -34,8 +34,10 @@ def duet(stem: np.ndarray) -> tuple[np.ndarray, np.ndarray, list]:
 
 
 def test_the_probe_reads_drawings_that_it_was_not_fitted_on(probe: measures.Probe) -> None:
-    openness, emotions = probe_quality(probe, probe_rows(SEED + 500, 12))
-    assert openness > 0.85 and emotions > 0.85
+    features, targets = probe_rows(SEED + 500, 12)
+    read = features @ probe.weights
+    assert measures.correlation(read[:, 0].astype(np.float64), targets[:, 0]) > 0.85
+    assert (read[:, 2:].argmax(axis=1) == targets[:, 2:].argmax(axis=1)).mean() > 0.85  # emotions
 
 
 def test_a_talking_mouth_follows_its_stem_and_a_silent_one_rests(
@@ -79,10 +81,10 @@ def test_a_cut_is_a_seam_and_a_smooth_film_has_none() -> None:
     assert measures.start_end_jump(ramp) > 50
 
 
-def test_a_still_background_neither_flickers_nor_drifts(duet: tuple[np.ndarray, np.ndarray, list]) -> None:
+def test_a_still_background_does_not_flicker(duet: tuple[np.ndarray, np.ndarray, list]) -> None:
     plate, boxes = draw_plate(SEED + 4, 1)
     still = np.repeat(plate[None], 10, axis=0)
-    assert measures.flicker(still, boxes) == 0 and measures.background_stability(still, boxes) == 0
+    assert measures.flicker(still, boxes) == 0
     noise = np.random.default_rng(0).integers(0, 8, still.shape)
     assert measures.flicker((still // 2 + noise).astype(np.uint8), boxes) > 0.01
 
