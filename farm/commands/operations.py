@@ -98,7 +98,8 @@ def retry(
     if address:
         console.show(f"queued: {', '.join(done.queued) or 'no run; start the episode again'}")
     else:
-        console.show(f"queued: nothing, no Prefect server answers at {SERVER}; start the episode again")
+        why_not = "no Prefect server was to be asked" if server == "" else f"no Prefect server answers at {SERVER}"
+        console.show(f"queued: nothing, {why_not}; start the episode again")
     if done.stopped:
         console.show(f"nothing of it will start: {done.stopped}")
     console.result(asdict(done))
@@ -196,7 +197,7 @@ def reconcile(
     console = Output()
     while True:
         address = to_ask(server)
-        if not address:
+        if not address and server is None:
             console.say(f"runs are not looked after: no Prefect server answers at {SERVER}")
         with asking(address) if address else nullcontext():
             from tasks.rounds import reconcile_round
