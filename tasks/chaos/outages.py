@@ -20,6 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tasks.chaos.expected import THREADS
 from tasks.chaos.menu import Menu, Tally
 from tasks.chaos.place import Place
 from tasks.chaos.postgres import Database, free_port
@@ -35,11 +36,11 @@ KNOBS = {
     "FARM_LEASE_SECONDS": "10",
     "FARM_WAIT_SECONDS": "60",
     "FARM_GRACE_SECONDS": "30",
-    "FARM_THREADS": "1",
+    "FARM_THREADS": str(THREADS),
     "FARM_DEVICE": "cpu",
     "PREFECT_WORKER_QUERY_SECONDS": "2",
     "PREFECT_SERVER_UI_ENABLED": "false",
-    "OMP_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": str(THREADS),
 }
 
 
