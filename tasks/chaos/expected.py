@@ -12,7 +12,6 @@ from tasks.pod import open_pod
 from tasks.rehearsal import Rehearsal, ingest_rehearsal
 from tasks.work import film_item, segment_item, shot_item
 
-
 THREADS = 1  # of the network, here and in the second course's runs: with another number sums round otherwise
 
 
