@@ -51,7 +51,10 @@ WARM = (
     "tasks.stand_in_line",
     "tasks.steps",
     "tasks.steps_rerun",
+    "boto3",  # a store's and a database's drivers: some runs' only, but half a second of theirs
+    "psycopg",
 )
+SETTINGS_FILES = (".env", "prefect.toml", "pyproject.toml")
 
 
 def main(address: str) -> None:
@@ -63,7 +66,7 @@ def main(address: str) -> None:
     gc.collect()
     gc.freeze()  # what is there stays shared with every fork
     signal.signal(signal.SIGCHLD, reap)
-    seen = imported(sys.modules.values(), begun)
+    seen, told = imported(sys.modules.values(), begun), told_prefect(os.environ) | handed_on()
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind(f"{address}-")
     listener.listen(128)
@@ -72,7 +75,7 @@ def main(address: str) -> None:
         line, _ = listener.accept()
         if os.fork() == 0:
             listener.close()
-            serve(line, libc, seen)
+            serve(line, libc, seen, told)
         line.close()
 
 
@@ -98,7 +101,20 @@ def imported(modules: Iterable[ModuleType], begun: int) -> dict[str, int]:
     return {file: at if GONE < at < begun else UNKNOWN for file, at in written(modules).items()}
 
 
-def serve(line: socket.socket, libc: ctypes.CDLL, seen: Mapping[str, int]) -> Never:
+def told_prefect(env: Mapping[str, str]) -> dict[str, str]:
+    """Return what of an environment are settings of Prefect's, not words about one run."""
+    named = {name.upper(): value for name, value in env.items()}
+    return {name: value for name, value in named.items() if name.startswith("PREFECT_") and name[:9] != "PREFECT__"}
+
+
+def handed_on() -> dict[str, str]:
+    """Return what a worker with this process's settings adds to the environment of a run."""
+    from prefect.settings import get_current_settings
+
+    return get_current_settings().to_environment_variables(exclude_unset=True)
+
+
+def serve(line: socket.socket, libc: ctypes.CDLL, seen: Mapping[str, int], told: Mapping[str, str]) -> Never:
     """Fork the run that is asked for and supervise it, or, in the fork, be it.
 
     When the farm's files are others than those that were imported, nothing is forked: the run starts the ordinary way.
@@ -120,7 +136,7 @@ def serve(line: socket.socket, libc: ctypes.CDLL, seen: Mapping[str, int]) -> Ne
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
-    end(run(json.loads(body)), libc)
+    end(run(json.loads(body), told), libc)
 
 
 def supervise(line: socket.socket, pid: int, streams: Sequence[int]) -> Never:
@@ -143,10 +159,11 @@ def supervise(line: socket.socket, pid: int, streams: Sequence[int]) -> Never:
     os._exit(0)
 
 
-def run(asked: Mapping[str, Any]) -> int:
+def run(asked: Mapping[str, Any], told: Mapping[str, str]) -> int:
     """Be `python -m MODULE` with that environment in that folder; return its exit code, or minus the signal to die of.
 
-    What goes wrong is printed as Python prints it.
+    What goes wrong is printed as Python prints it. Prefect reads its settings again (0.1 s of CPU) unless they can only
+    be those that are here already: the environment says what the warm process was `told`, no file in the folder more.
     """
     os.environ.clear()
     os.environ.update(asked["env"])
@@ -157,7 +174,8 @@ def run(asked: Mapping[str, Any]) -> int:
 
     try:
         settings.cache_clear()
-        refresh_global_settings_context()
+        if told_prefect(os.environ) != told or any(map(os.path.exists, SETTINGS_FILES)):
+            refresh_global_settings_context()
         sys.argv = [asked["module"]]
         runpy.run_module(asked["module"], run_name="__main__", alter_sys=True)
     except SystemExit as leaving:

@@ -179,12 +179,17 @@ def test_a_file_that_was_written_or_lost_while_it_was_imported_is_noticed(ours):
     assert server.imported([module], time.time_ns()) != server.written([module])
 
 
+def test_settings_are_what_the_warm_process_was_told_or_are_read_again():
+    words = {"PREFECT_API_URL": "here", "prefect_home": "there", "PREFECT__FLOW_RUN_ID": "1", "PREFECTURE": "no"}
+    assert server.told_prefect(words) == {"PREFECT_API_URL": "here", "PREFECT_HOME": "there"}
+
+
 def test_a_warm_process_of_older_files_lets_runs_start_the_ordinary_way():
     ours, theirs = socket.socketpair()
     ours.sendall(b"whatever is asked")
     pid = os.fork()
     if pid == 0:
-        server.serve(theirs, ctypes.CDLL(None), {"older.py": 1})
+        server.serve(theirs, ctypes.CDLL(None), {"older.py": 1}, {})
         os._exit(9)
     theirs.close()
     with ours:
