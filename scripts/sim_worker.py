@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from prefect import get_client
@@ -18,7 +19,7 @@ from prefect.states import Completed, Pending, Running
 
 from db.records import Artifact, Behalf
 from tasks.attempt import Work
-from tasks.plan.types import Plan
+from tasks.plan.types import Plan, SegmentPlan, ShotPlan
 from tasks.pod import Pod, open_pod
 from tasks.publish import Input, Output, Rendered
 from tasks.waivers import load_order
@@ -65,6 +66,13 @@ def work_on(client: SyncPrefectClient, pod: Pod, plan: Plan, shot: int, run: Flo
     client.set_flow_run_state(run.id, Running())
     part = plan.shots[shot]
     segment = part.segments[int(str(run.parameters["segment"]))]
+    behalf = Behalf(plan.key, part.key)
+    pod.publisher.publish(segment_item(segment), renderer(part, segment), behalf=behalf, stop=pod.stop)
+    client.set_flow_run_state(run.id, Completed())
+
+
+def renderer(part: ShotPlan, segment: SegmentPlan) -> Callable[[Work], Rendered]:
+    """Return what makes a kilobyte and a thumbnail of a segment."""
 
     def render(work: Work) -> Rendered:
         latents, picture = work.scratch / "latents", work.scratch / "thumbnail"
@@ -73,8 +81,7 @@ def work_on(client: SyncPrefectClient, pod: Pod, plan: Plan, shot: int, run: Flo
         extras, facts = (Output(picture, "thumbnail", ".jpg"),), {"seed": part.seed}
         return Rendered(Output(latents, "segment_latents", ".bin"), extras, INPUTS, facts=facts)
 
-    pod.publisher.publish(segment_item(segment), render, behalf=Behalf(plan.key, part.key), stop=pod.stop)
-    client.set_flow_run_state(run.id, Completed())
+    return render
 
 
 def cpu_of(pid: int) -> float:
