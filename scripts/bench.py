@@ -14,6 +14,7 @@ SUITES = {
     "stream": ["bench_stream.py"],
     "pods": ["bench_pods.py"],
     "scaling": ["bench_scaling.py"],
+    "farm": ["bench_farm.py", "bench_farm.py --halo"],
     "ledger": ["bench_ledger.py"],
     "dispatch": ["bench_dispatch.py"],
     "start": ["bench_start.py"],
@@ -32,7 +33,8 @@ def main(names: list[str]) -> int:
     for name in names or USUAL:
         for script in SUITES[name]:
             print(f"== {name}: python scripts/{script}", flush=True)
-            code = subprocess.run([sys.executable, str(HERE / script)], cwd=HERE.parent).returncode or code
+            file, *options = script.split()
+            code = subprocess.run([sys.executable, str(HERE / file), *options], cwd=HERE.parent).returncode or code
     return code
 
 

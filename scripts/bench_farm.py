@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from socket import create_connection, socket
+from socket import create_connection
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from db.ledger import open_ledger
 from db.records import Behalf, EpisodeEntry, SegmentEntry, ShotEntry, WorkItem
 from model.exchange import Piece, Read
 from tasks.attempt import Work
+from tasks.chaos.postgres import free_port
 from tasks.exchange import StoreExchange
 from tasks.fsck import audit
 from tasks.plan.keys import digest
@@ -149,9 +150,7 @@ def s3_process() -> Iterator[str]:
     import boto3
 
     os.environ |= {"AWS_ACCESS_KEY_ID": "bench", "AWS_SECRET_ACCESS_KEY": "bench", "AWS_DEFAULT_REGION": "us-east-1"}
-    with socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:

@@ -13,7 +13,6 @@ import argparse
 import hashlib
 import itertools
 import json
-import logging
 import math
 import multiprocessing
 import os
@@ -30,6 +29,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from s3_server import s3_server
 
 from tasks.exchange import pack_predictions, unpack_predictions
 from tasks.local_pods import share
@@ -217,18 +218,11 @@ def copy_objects(stage: Stage, store: str) -> None:
         target.put_once(stat.key, source.get(stat.key))
 
 
-def s3_server(stack: ExitStack) -> str:
+def s3_bucket(stack: ExitStack) -> str:
     """Start an S3 server, set the environment that finds it, and return a bucket's address."""
     import boto3
-    from moto.server import ThreadedMotoServer
 
-    os.environ |= S3_KEYS
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    stack.callback(server.stop)
-    host, port = server.get_host_and_port()
-    os.environ["FARM_S3_ENDPOINT"] = f"http://{host}:{port}"
+    os.environ |= {**S3_KEYS, "FARM_S3_ENDPOINT": stack.enter_context(s3_server())}
     boto3.session.Session().client("s3", endpoint_url=os.environ["FARM_S3_ENDPOINT"]).create_bucket(Bucket="pods")
     return "s3://pods"
 
@@ -247,7 +241,7 @@ def main(arguments: list[str]) -> int:
     digests, kept = set(), True
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="farm-pods-")))
-        bucket = s3_server(stack) if "s3" in given.stores else ""
+        bucket = s3_bucket(stack) if "s3" in given.stores else ""
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (HERE, os.environ.get("PYTHONPATH", ""))))
         stage = prepare_stage(folder / "stage", Rehearsal((given.windows,), steps=given.steps))
         start(time.sleep, 0).join()

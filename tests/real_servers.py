@@ -1,6 +1,5 @@
 """Real servers for tests: S3 over HTTP and PostgreSQL, each started once per test process on demand."""
 
-import logging
 import multiprocessing
 import os
 import shutil
@@ -8,12 +7,14 @@ import tempfile
 import uuid
 import warnings
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import lru_cache
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
 import psycopg
+from s3_server import s3_server
 from sqlalchemy import make_url
 
 from db.engine import open_engine
@@ -29,7 +30,7 @@ def processes() -> ForkServerContext:
     return context
 
 
-RUNNING: list[Callable[[], object]] = []  # how to stop what was started, at the end of the session
+RUNNING: list[Callable[[], object]] = []  # how to stop what was started; tests/conftest.py does
 
 
 def stop_servers() -> None:
@@ -41,14 +42,10 @@ def stop_servers() -> None:
 @lru_cache(maxsize=1)
 def s3_endpoint() -> str:
     """Start an S3 server on a free port of 127.0.0.1 and return its address."""
-    from moto.server import ThreadedMotoServer
-
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    RUNNING.append(server.stop)
-    host, port = server.get_host_and_port()
-    return f"http://{host}:{port}"
+    stack = ExitStack()
+    address = stack.enter_context(s3_server())
+    RUNNING.append(stack.close)
+    return address
 
 
 @lru_cache(maxsize=1)

@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from fake_node import LABEL, FakeNode, other_kubelet
 from ground import BAD_IMAGE, IMAGE, WAIT_SECONDS, Ground, end_namespace, make_namespace
-from servers import prefect_server, process
+from prefect_process import prefect_server, process
 from shipped import RIGHTS, Place, as_account, bring
 
 
@@ -76,7 +76,7 @@ def ground(kube, namespace, shape, tmp_path_factory):
     folder = tmp_path_factory.mktemp("worker")
     sweeper = as_account(kube, namespace, "farm-sweeper", folder / "sweeper-kubeconfig")
     as_account(kube, namespace, "farm-worker", folder / "worker-kubeconfig")
-    with prefect_server(tmp_path_factory.mktemp("server")) as url:
+    with prefect_server(tmp_path_factory.mktemp("server"), "--no-services", "--no-ui") as url:
         made = Ground(kube, sweeper, namespace, url, shape.pool, WAIT_SECONDS)
         made.prefect(lambda client: ensure_pool(client, shape.pool, base_job_template(shape)))
         observer = "PREFECT_INTEGRATIONS_KUBERNETES_OBSERVER"

@@ -4,17 +4,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from real_servers import drop_postgres, new_database, stop_servers
+from real_servers import drop_postgres, new_database
 
 from db.engine import connect
 from db.ledger import Ledger
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _servers_stop() -> Iterator[None]:
-    """At the end of the session, not of the process: a killed test process would leave them running."""
-    yield
-    stop_servers()
 
 
 class Clock:

@@ -4,14 +4,16 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import soundfile
+
+from tasks.chaos.postgres import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 PILOT = ROOT / "examples" / "pilot"
@@ -65,7 +67,14 @@ def environment(home: Path) -> dict[str, str]:
 def farm(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """Run a farm command to its end."""
     command = [sys.executable, "-m", "farm", *words]
-    return subprocess.run(command, env=environment(home), cwd=ROOT, capture_output=True, text=True, timeout=600)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = subprocess.Popen(command, env=environment(home), cwd=ROOT, text=True, **pipes)
+    try:
+        out, errors = process.communicate(timeout=600)
+    except BaseException:
+        kill_with_servers(process)
+        raise
+    return subprocess.CompletedProcess(command, process.returncode, out, errors)
 
 
 def render(home: Path, manifest: Path, out: Path) -> dict[str, object]:
@@ -80,20 +89,32 @@ def start_and_kill(home: Path, manifest: Path, out: Path, line: str) -> None:
 
     Prefect's server, which it had started, outlives it and is ended in its place.
     """
-    servers: list[int] = []
     command = [sys.executable, "-m", "farm", "render", str(manifest), "--out", str(out)]
     process = subprocess.Popen(command, env=environment(home), cwd=ROOT, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     for printed in process.stderr:
         if line in printed:
-            servers = children_of(process.pid)
-            process.send_signal(signal.SIGKILL)
+            kill_with_servers(process)
             break
     process.wait()
     process.stderr.close()
     assert process.returncode == -signal.SIGKILL
+
+
+def kill_with_servers(process: "subprocess.Popen[str]") -> None:
+    """Kill a farm command without any warning, and see to it that what it had started ends too."""
+    servers = children_of(process.pid)
+    process.kill()
+    process.wait()
     for pid in servers:
-        os.kill(pid, signal.SIGTERM)
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + 10
+    while any(Path(f"/proc/{pid}").exists() for pid in servers) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    for pid in servers:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def children_of(pid: int) -> list[int]:
@@ -105,9 +126,7 @@ def children_of(pid: int) -> list[int]:
 @contextmanager
 def farm_up(home: Path, workers: int) -> Iterator[tuple[str, int]]:
     """Yield the API address and the process id of a `farm up` on a free port of 127.0.0.1."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "farm", "up", "--port", str(port), "--workers", str(workers)]
     process = subprocess.Popen(command, env=environment(home), cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None

@@ -9,7 +9,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "cluster"))  # the helpers of
 sys.path.insert(0, str(Path(__file__).parent))
 
 from apiserver import ApiServer
-from servers import prefect_server
+from prefect_process import prefect_server
 
 from tasks.cluster.api import KubeApi
 
@@ -40,5 +40,5 @@ def api(apiserver):
 @pytest.fixture(scope="session")
 def prefect_url(tmp_path_factory):
     """Address of the API of a real Prefect server."""
-    with prefect_server(tmp_path_factory.mktemp("prefect-server")) as url:
+    with prefect_server(tmp_path_factory.mktemp("prefect-server"), "--no-services", "--no-ui") as url:
         yield url

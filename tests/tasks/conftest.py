@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from real_servers import drop_postgres, new_bucket, new_database, s3_endpoint, stop_servers
+from real_servers import drop_postgres, new_bucket, new_database, s3_endpoint
 
 from db.engine import connect
 from db.ledger import Ledger
@@ -18,13 +18,6 @@ os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")
 os.environ.setdefault("AWS_EC2_METADATA_DISABLED", "true")
 
 PATIENT = Retry(tries=8, first_seconds=0.0, max_seconds=0.0)  # retries without waiting
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _servers_stop() -> Iterator[None]:
-    """At the end of the session, not of the process: a killed test process would leave them running."""
-    yield
-    stop_servers()
 
 
 @dataclass(frozen=True)
