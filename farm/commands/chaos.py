@@ -1,6 +1,8 @@
 """`farm chaos`: break a farm of its own on purpose, and show that nothing is lost."""
 
 import logging
+import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -53,8 +55,9 @@ def chaos(
         limit_seconds=limit_seconds,
     )
     command = f"farm chaos --kills {kills} --restarts {restarts} --server-kills {server_kills} --seed {seed}"
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # everything that was started ends
     with quiet("tasks", "db"):  # every broken call is a warning, and there are thousands
-        outcome = run_chaos(menu, command)
+        outcome = run_chaos(menu, command, tell=console.say)
     console.show(outcome.board)
     console.result({"holds": outcome.holds, "score": asdict(outcome.score), "tally": vars(outcome.tally)})
     if board:

@@ -3,9 +3,11 @@
 import os
 import tempfile
 import time
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event, Thread
 
 from db.ledger import open_ledger
 from tasks.chaos.board import holds, scoreboard
@@ -25,6 +27,7 @@ from tasks.store import open_store
 
 KEYS = {"AWS_ACCESS_KEY_ID": "chaos", "AWS_SECRET_ACCESS_KEY": "chaos", "AWS_DEFAULT_REGION": "us-east-1"}
 STORE = "s3://chaos/farm"
+NEWS_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -37,8 +40,13 @@ class Outcome:
     holds: bool
 
 
-def run_chaos(menu: Menu, command: str, shots: tuple[int, ...] = (3, 3, 3, 3)) -> Outcome:
-    """Serve a menu to a farm of its own. Raises: ConfigError when the servers to break are not installed."""
+def run_chaos(
+    menu: Menu, command: str, shots: tuple[int, ...] = (3, 3, 3, 3), tell: Callable[[str], None] = lambda text: None
+) -> Outcome:
+    """Serve a menu to a farm of its own, telling every half minute how far it is.
+
+    Raises: ConfigError when the servers to break are not installed.
+    """
     for name, value in KEYS.items():
         os.environ.setdefault(name, value)
     begun = time.monotonic()
@@ -59,12 +67,35 @@ def run_chaos(menu: Menu, command: str, shots: tuple[int, ...] = (3, 3, 3, 3)) -
         scene = Scene(Pod(store, ledger, Publisher(store, ledger, "chaos", folder)), folder, shots)
         place = Place(STORE, broken, server.url, menu.lease_seconds, str(folder))
         monkey = Monkey(menu, place, server, scene)
+        stack.enter_context(telling(menu, monkey.tally, tell))
         monkey.run()
         if menu.server_kills:
             _second_course(menu, place, server, scene, monkey.tally)
         score = keep_score(store, ledger, list(scene.expected.values()), read_beliefs(place.diaries))
     board = scoreboard(menu, monkey.tally, faults, score, time.monotonic() - begun, command)
     return Outcome(score, monkey.tally, board, holds(menu, monkey.tally, score))
+
+
+@contextmanager
+def telling(menu: Menu, tally: Tally, tell: Callable[[str], None]) -> Iterator[None]:
+    """Tell how much of the menu has been served, until the context ends."""
+    end = Event()
+
+    def news() -> None:
+        while not end.wait(NEWS_SECONDS):
+            restarts = tally.database_restarts + tally.late_restarts
+            tell(
+                f"{tally.kills} of {menu.kills} kills, {restarts} of {menu.database_restarts + menu.late_restarts} database "
+                f"restarts, {tally.server_kills} of {menu.server_kills} server kills"
+            )
+
+    thread = Thread(target=news, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        end.set()
+        thread.join()
 
 
 def _second_course(menu: Menu, place: Place, server: Database, scene: Scene, tally: Tally) -> None:
