@@ -83,11 +83,11 @@ def telling(menu: Menu, tally: Tally, tell: Callable[[str], None]) -> Iterator[N
 
     def news() -> None:
         while not end.wait(NEWS_SECONDS):
-            restarts = tally.database_restarts + tally.late_restarts
-            tell(
-                f"{tally.kills} of {menu.kills} kills, {restarts} of {menu.database_restarts + menu.late_restarts} database "
-                f"restarts, {tally.server_kills} of {menu.server_kills} server kills"
-            )
+            restarts = tally.database_restarts.total() + tally.late_restarts
+            wanted = menu.database_restarts + menu.late_restarts
+            served = [(tally.kills, menu.kills, "kills"), (restarts, wanted, "database restarts")]
+            served.append((tally.server_kills, menu.server_kills, "server kills"))
+            tell(", ".join(f"{count} of {all_of_them} {what}" for count, all_of_them, what in served))
 
     thread = Thread(target=news, daemon=True)
     thread.start()
