@@ -9,10 +9,12 @@ from rich.table import Table
 
 from farm.commands.planning import AsJson, ManifestPath, StoreUrl
 from farm.output import Exit, Output
+from farm.server import SERVER, Server
 from tasks.doctor import examine, examine_cluster
 from tasks.lineage import to_json, to_lines, trace
 from tasks.pod import open_pod
 from tasks.prepare import prepare
+from tasks.register import register
 from tasks.settings import settings
 
 
@@ -43,9 +45,7 @@ def submit(
             help="Folder for the film, as the workers see it; default: ./out here, a cluster's stays in the store."
         ),
     ] = "",
-    server: Annotated[
-        str, typer.Option(help="Prefect API address.", envvar="PREFECT_API_URL")
-    ] = "http://127.0.0.1:4200/api",
+    server: Server = None,
     as_json: AsJson = False,
 ) -> None:
     """Check an episode, put it into the store and start it on the farm."""
@@ -56,9 +56,10 @@ def submit(
     made = prepare(manifest, console.say)
     with open_pod(store) as pod:
         order = ingest(made.loaded, made.found, made.plan, pod.store)
+        register(pod.ledger, made.plan, order)  # known from now on, whenever a worker opens it
         address = pod.store.url
     widest = max(len(shot.segments) for shot in made.plan.shots)
-    url = start_episode(server, made.plan.episode, order, address, settings().database_url, out, widest)
+    url = start_episode(server or SERVER, made.plan.episode, order, address, settings().database_url, out, widest)
     console.show(f"{made.plan.title}: {url}")
     console.result({"episode": made.plan.episode, "order": order, "run": url})
 
