@@ -229,7 +229,7 @@ STORIES = [
     Story(a_segment_is_killed_automation_only, damaged=False, steps=10),
     Story(a_segment_is_killed_reconciler_only, damaged=False, steps=10, automations=False, reconciler=True),
     Story(the_episode_is_killed_too, damaged=False, steps=10, reconciler=True),
-    Story(the_episode_is_cancelled_and_retried, damaged=False, steps=10, stops=1),
+    Story(the_episode_is_cancelled_and_retried, damaged=False, steps=100, stops=1),  # cancelling takes seconds
 ]
 
 
