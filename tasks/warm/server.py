@@ -19,6 +19,7 @@ import sys
 import threading
 import time
 import traceback
+import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from types import ModuleType
@@ -62,6 +63,7 @@ def main(address: str) -> None:
     begun = time.time_ns() - TICK_NS
     for name in WARM:
         __import__(name)
+    finish_models()
     libc = ctypes.CDLL(None)
     gc.collect()
     gc.freeze()  # what is there stays shared with every fork
@@ -77,6 +79,20 @@ def main(address: str) -> None:
             listener.close()
             serve(line, libc, seen, told)
         line.close()
+
+
+def finish_models() -> None:
+    """Do once what every run would do when it first uses them: finish Prefect's models, and the ledger's."""
+    from pydantic import BaseModel
+    from sqlalchemy.orm import configure_mappers
+
+    configure_mappers()
+    models: list[type[BaseModel]] = BaseModel.__subclasses__()
+    while models:
+        model = models.pop()
+        models += model.__subclasses__()
+        if not model.__pydantic_complete__:
+            model.model_rebuild(raise_errors=False)
 
 
 def reap(*_: object) -> None:
@@ -165,6 +181,8 @@ def run(asked: Mapping[str, Any], told: Mapping[str, str]) -> int:
     What goes wrong is printed as Python prints it. Prefect reads its settings again (0.1 s of CPU) unless they can only
     be those that are here already: the environment says what the warm process was `told`, no file in the folder more.
     """
+    for made in list(weakref.finalize._registry):  # type: ignore[attr-defined]
+        made.atexit = False  # the warm process's own, 360 of torch's among them
     os.environ.clear()
     os.environ.update(asked["env"])
     os.chdir(asked["cwd"])
