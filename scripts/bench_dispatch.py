@@ -32,7 +32,7 @@ import soundfile
 from prefect import flow, get_client
 from prefect.runtime import flow_run
 from server_port import server_port
-from sim_worker import child_named, cpu_of
+from sim_worker import child_named, cpu_of, warm_child
 
 from tasks.board import Board
 from tasks.chaos.postgres import Installed, installed
@@ -129,7 +129,7 @@ def on_a_farm(port: int, count: int, simulated: int, place: Path) -> bool:
 def measure(count: int, simulated: int, folder: Path, postgres: Installed) -> bool:
     """Take an episode of `count` segments through everything, print what it cost, and say whether all is well."""
     shots = -(-count // PER_SHOT)
-    workers = [] if simulated else [child_named("farm-gpu"), child_named("tasks.warm.server")]
+    workers = [] if simulated else [child_named("farm-gpu"), warm_child()]
     meter = Meter({"workers": workers, "server": [child_named("server")], "database": [postgres.pid]}, shots * PER_SHOT)
     manifest, store = write_long(folder / "manifest", shots), (folder / "store").as_uri()
     sizes = {name: postgres.bytes_of(name) for name in ("farm", "prefect")}

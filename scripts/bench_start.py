@@ -20,7 +20,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from server_port import server_port
-from sim_worker import child_named, cpu_of
+from sim_worker import child_named, cpu_of, warm_child
 
 from tasks.services import local_farm
 from tasks.warm.server import WARM
@@ -100,7 +100,7 @@ def whole_runs(port: int, runs: int) -> tuple[list[Costs], list[Costs]]:
     with tempfile.TemporaryDirectory(prefix="farm-start-") as home:
         os.environ["FARM_HOME"] = home
         with local_farm(port, 2, reconcile_seconds=0):
-            server, warm, worker = child_named("server"), child_named("tasks.warm.server"), child_named("farm-cpu")
+            server, warm, worker = child_named("server"), warm_child(), child_named("farm-cpu")
 
             def used() -> tuple[float, float]:
                 return cpu_of(worker) + cpu_of(warm), cpu_of(server)

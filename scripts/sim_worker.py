@@ -104,5 +104,14 @@ def child_named(word: str) -> int:
     raise LookupError(f"no child process has {word!r} in its command")
 
 
+def warm_child() -> int:
+    """Return the warm process that was started from here, once it is ready to fork."""
+    pid = child_named("tasks.warm.server")
+    socket = Path(Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[-2].decode())
+    while not socket.exists():
+        time.sleep(0.2)
+    return pid
+
+
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))
