@@ -184,9 +184,9 @@ def test_fsck_repairs_nothing_from_a_store_that_has_none_of_it(farm, planned, tm
 
 def test_the_farm_s_own_refusal_has_a_code_of_its_own_and_a_bug_has_none():
     assert explain(Refused("segment k: the budget is 1")) == (Exit.STOPPED, "segment k: the budget is 1")
-    assert explain(PermissionError(13, "Permission denied", "/root/x")) == (
+    assert explain(PermissionError(13, "Permission denied", "/films/x")) == (
         Exit.NOT_SET_UP,
-        "/root/x: Permission denied",
+        "/films/x: Permission denied",
     )
     assert explain(KeyError("oops")) is None
 
